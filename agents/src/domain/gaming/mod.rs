@@ -1,0 +1,6 @@
+//! Native tools of the gaming pack.
+
+use crate::tool::NativeFn;
+
+/// The tools of this industry, by name.
+pub const TOOLS: &[(&str, NativeFn)] = &[];

@@ -1,0 +1,190 @@
+//! Reads a pack from the binary or from a folder.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use include_dir::{Dir, include_dir};
+use serde_json::Value;
+use thiserror::Error;
+
+use super::Manifest;
+use crate::domain;
+use crate::tool::{NativeFn, ToolContext, ToolError, ToolSpec};
+
+static SHIPPED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/packs");
+
+/// Why a pack cannot be loaded.
+#[derive(Debug, Error)]
+pub enum PackError {
+    /// A file that the pack needs is absent.
+    #[error("{pack}: {file} is missing")]
+    Missing {
+        /// Folder of the pack.
+        pack: String,
+        /// Path inside the pack.
+        file: String,
+    },
+    /// A file does not read as what it should be.
+    #[error("{pack}/{file}: {message}")]
+    Invalid {
+        /// Folder of the pack.
+        pack: String,
+        /// Path inside the pack.
+        file: String,
+        /// What is wrong, with line and column where known.
+        message: String,
+    },
+    /// The folder cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// Path on disk.
+        path: String,
+        /// The system's error.
+        source: std::io::Error,
+    },
+}
+
+/// The files of a pack by path inside it (`tools/apr.json`), sorted.
+#[derive(Debug, Clone, Default)]
+pub struct PackFiles(BTreeMap<String, Arc<[u8]>>);
+
+impl PackFiles {
+    fn embedded(dir: &Dir<'_>) -> Self {
+        let mut files = BTreeMap::new();
+        let mut folders = vec![dir.clone()];
+        while let Some(folder) = folders.pop() {
+            folders.extend(folder.dirs().cloned());
+            for file in folder.files() {
+                let path = file.path().strip_prefix(dir.path()).unwrap_or(file.path());
+                files.insert(path.to_string_lossy().into_owned(), Arc::from(file.contents()));
+            }
+        }
+        Self(files)
+    }
+
+    /// Reads a folder and those below it.
+    ///
+    /// # Errors
+    /// [`PackError::Io`] naming the path.
+    pub fn from_folder(root: &Path) -> Result<Self, PackError> {
+        let fail = |path: &Path, source| PackError::Io { path: path.display().to_string(), source };
+        let mut files = BTreeMap::new();
+        let mut folders = vec![root.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).map_err(|e| fail(&folder, e))? {
+                let path = entry.map_err(|e| fail(&folder, e))?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if let Ok(inside) = path.strip_prefix(root) {
+                    let bytes = std::fs::read(&path).map_err(|e| fail(&path, e))?;
+                    files.insert(inside.to_string_lossy().replace('\\', "/"), Arc::from(bytes));
+                }
+            }
+        }
+        Ok(Self(files))
+    }
+
+    /// Returns a file.
+    pub fn get(&self, path: &str) -> Option<&Arc<[u8]>> {
+        self.0.get(path)
+    }
+
+    /// Returns the files below a folder, in order of their paths.
+    pub fn below<'a>(&'a self, folder: &'a str) -> impl Iterator<Item = (&'a str, &'a Arc<[u8]>)> {
+        self.0.range(folder.to_owned()..).take_while(move |(p, _)| p.starts_with(folder)).map(
+            |(path, bytes)| (path.as_str(), bytes),
+        )
+    }
+}
+
+/// A loaded pack.
+#[derive(Debug)]
+pub struct Pack {
+    /// Contents of `pack.toml`.
+    pub manifest: Manifest,
+    /// Tools in order of their names.
+    pub tools: Vec<Arc<ToolSpec>>,
+    /// Every file, for knowledge, answers, cases and fixtures.
+    pub files: PackFiles,
+}
+
+impl Pack {
+    /// Builds a pack from its files.
+    ///
+    /// # Errors
+    /// The first fault; `pack check` lists all of them.
+    pub fn from_files(name: &str, files: PackFiles) -> Result<Self, PackError> {
+        let manifest = files.get("pack.toml").ok_or_else(|| PackError::Missing {
+            pack: name.to_owned(),
+            file: "pack.toml".to_owned(),
+        })?;
+        let invalid = |file: &str, message: String| PackError::Invalid {
+            pack: name.to_owned(),
+            file: file.to_owned(),
+            message,
+        };
+        let manifest: Manifest = toml::from_str(&String::from_utf8_lossy(manifest))
+            .map_err(|error| invalid("pack.toml", error.to_string()))?;
+        let mut tools = Vec::new();
+        for (path, bytes) in files.below("tools/").filter(|(path, _)| path.ends_with(".json")) {
+            let spec: ToolSpec = serde_json::from_slice(bytes)
+                .map_err(|error| invalid(path, error.to_string()))?;
+            tools.push(Arc::new(spec));
+        }
+        Ok(Self { manifest, tools, files })
+    }
+
+    /// Returns a tool by name.
+    pub fn tool(&self, name: &str) -> Option<&Arc<ToolSpec>> {
+        self.tools.iter().find(|tool| tool.name == name)
+    }
+
+    /// Returns the native body of a tool.
+    pub fn native(&self, name: &str) -> Option<NativeFn> {
+        domain::native(&self.manifest.id, name)
+    }
+
+    /// Checks the arguments, runs the tool and checks its result.
+    ///
+    /// # Errors
+    /// The tool's error; [`ToolError::Unavailable`] when the tool is unknown or breaks its own
+    /// output schema.
+    pub fn call(
+        &self,
+        name: &str,
+        arguments: &Value,
+        context: &ToolContext<'_>,
+    ) -> Result<Value, ToolError> {
+        let unavailable = |message: String| ToolError::Unavailable { message };
+        let spec = self.tool(name).ok_or_else(|| unavailable(format!("no tool `{name}`")))?;
+        let body =
+            self.native(name).ok_or_else(|| unavailable(format!("`{name}` has no native body")))?;
+        spec.check_arguments(arguments)?;
+        let result = body(arguments, context)?;
+        spec.check_result(&result).map_err(|error| {
+            unavailable(format!("the result of `{name}` breaks its schema: {error}"))
+        })?;
+        Ok(result)
+    }
+}
+
+/// Returns the packs that ship in the binary, in order of their ids.
+///
+/// # Errors
+/// The first fault of an embedded pack; a test shows that there is none.
+pub fn shipped() -> Result<&'static [Arc<Pack>], &'static PackError> {
+    static PACKS: OnceLock<Result<Vec<Arc<Pack>>, PackError>> = OnceLock::new();
+    PACKS
+        .get_or_init(|| {
+            let mut packs = Vec::new();
+            for dir in SHIPPED.dirs() {
+                let name = dir.path().to_string_lossy();
+                packs.push(Arc::new(Pack::from_files(&name, PackFiles::embedded(dir))?));
+            }
+            packs.sort_by(|a, b| a.manifest.id.cmp(&b.manifest.id));
+            Ok(packs)
+        })
+        .as_ref()
+        .map(Vec::as_slice)
+}

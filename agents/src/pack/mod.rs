@@ -1,0 +1,12 @@
+//! Domain packs: an industry's tools, knowledge, policy, answers and cases, as files.
+//!
+//! The shipped packs are embedded in the binary ([`shipped`]); others are read from a folder.
+//! A pack is data: native tools are looked up in [`crate::domain`], everything else is text.
+
+mod fixtures;
+mod load;
+mod manifest;
+
+pub use fixtures::{FixtureSource, MemoryEffects};
+pub use load::{Pack, PackError, PackFiles, shipped};
+pub use manifest::{Kpi, Manifest};

@@ -1,0 +1,21 @@
+//! What a tool is: its contract, its errors, the context it runs in, and how a call is checked.
+//!
+//! A call passes, in this order: the whole input schema ([`ToolSpec::check_arguments`]), the tool's
+//! own semantic rules, its data, permission, and approval. So `invalid_input` wins over `no_data`,
+//! which wins over `not_permitted`, which wins over `needs_approval`.
+
+mod context;
+mod error;
+pub mod money;
+mod spec;
+mod table;
+
+pub use context::{Approval, Limits, ToolContext, arguments_sha256};
+pub use error::ToolError;
+pub use spec::{Effect, InvalidCase, Expectation, ToolSpec, Vector, decode, warning};
+pub use table::{Table, Window};
+
+use serde_json::Value;
+
+/// The body of a native tool: checked arguments in, an object of the output schema out.
+pub type NativeFn = fn(&Value, &ToolContext<'_>) -> Result<Value, ToolError>;

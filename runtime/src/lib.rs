@@ -3,3 +3,4 @@
 //! It knows nothing of tools, tenants, HTTP or SQL; the `agents` crate calls it.
 
 pub mod config;
+pub mod tokenizer;

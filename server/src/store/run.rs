@@ -1,0 +1,397 @@
+//! Runs and their journals.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use sqlx::FromRow;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{RunId, StoreError, TenantTx, instant};
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Waits for a worker.
+    Queued,
+    /// A worker drives it.
+    Running,
+    /// A person must approve a call.
+    WaitingApproval,
+    /// Ended with a question.
+    WaitingInput,
+    /// Ended with an answer.
+    Done,
+    /// Ended without a call.
+    Refused,
+    /// Ended with an error.
+    Failed,
+    /// Cancelled.
+    Cancelled,
+}
+
+impl Status {
+    const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Running,
+        Self::WaitingApproval,
+        Self::WaitingInput,
+        Self::Done,
+        Self::Refused,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// Returns the stored and published name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::WaitingApproval => "waiting_approval",
+            Self::WaitingInput => "waiting_input",
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Reads a name.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+
+    /// Tells whether nothing can follow.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running | Self::WaitingApproval)
+    }
+}
+
+/// A run to be made, with its first event.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    /// Name of the agent.
+    pub agent: String,
+    /// Identifier of the pack.
+    pub pack: String,
+    /// The request as given.
+    pub request: String,
+    /// Language of the request.
+    pub lang: String,
+    /// Key under which the run is made at most once.
+    pub idempotency_key: Option<String>,
+    /// `type` of the first event.
+    pub first_type: &'static str,
+    /// The first event.
+    pub first: Value,
+}
+
+/// A run.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Identifier.
+    pub id: RunId,
+    /// Name of the agent.
+    pub agent: String,
+    /// Identifier of the pack.
+    pub pack: String,
+    /// The request as given.
+    pub request: String,
+    /// Language of the request.
+    pub lang: String,
+    /// Where it stands.
+    pub status: Status,
+    /// Version of the planner, once planned.
+    pub model: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// One event of a journal.
+#[derive(Debug, Clone)]
+pub struct RunEvent {
+    /// Position, from 1, without gaps.
+    pub seq: i64,
+    /// `type` name.
+    pub kind: String,
+    /// The event as JSON.
+    pub payload: Value,
+    /// When it was appended.
+    pub created_at: Timestamp,
+}
+
+/// A page of a list and the cursor of the next one.
+#[derive(Debug, Clone)]
+pub struct Page<T> {
+    /// Rows, newest first.
+    pub items: Vec<T>,
+    /// Pass to get the next page; `None` at the end.
+    pub next: Option<Uuid>,
+}
+
+/// What a run used.
+#[derive(Debug, Clone, Copy, Default, FromRow)]
+pub struct Usage {
+    /// Runs counted.
+    pub runs: i64,
+    /// Tool calls made.
+    pub calls: i64,
+    /// Tokens read by the planner.
+    pub prompt_tokens: i64,
+    /// Tokens chosen by the planner.
+    pub decoded_tokens: i64,
+}
+
+#[derive(FromRow)]
+struct Row {
+    run_id: Uuid,
+    agent: String,
+    pack: String,
+    request: String,
+    lang: String,
+    status: String,
+    model: Option<String>,
+    created_at: OffsetDateTime,
+    finished_at: Option<OffsetDateTime>,
+}
+
+impl Row {
+    fn read(self) -> Result<Run, StoreError> {
+        let status = Status::of(&self.status)
+            .ok_or_else(|| StoreError::Damaged { what: "run", message: self.status.clone() })?;
+        Ok(Run {
+            id: self.run_id,
+            agent: self.agent,
+            pack: self.pack,
+            request: self.request,
+            lang: self.lang,
+            status,
+            model: self.model,
+            created_at: instant(self.created_at),
+            finished_at: self.finished_at.map(instant),
+        })
+    }
+}
+
+impl TenantTx {
+    /// Makes a run, its first event and its place in the queue. With a known idempotency key the
+    /// earlier run is returned and `false`.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] ⇐ the key was used with another request.
+    pub async fn create_run(&mut self, new: &NewRun) -> Result<(RunId, bool), StoreError> {
+        let id = Uuid::now_v7();
+        let digest = hex::encode(Sha256::digest(format!("{}\n{}", new.agent, new.request)));
+        let made = sqlx::query(
+            "insert into run (tenant_id, run_id, agent, pack, request, lang, status, idempotency_key, request_sha256)
+             values ($1, $2, $3, $4, $5, $6, 'queued', $7, $8) on conflict (tenant_id, idempotency_key) do nothing",
+        )
+        .bind(self.tenant)
+        .bind(id)
+        .bind(&new.agent)
+        .bind(&new.pack)
+        .bind(&new.request)
+        .bind(&new.lang)
+        .bind(&new.idempotency_key)
+        .bind(&digest)
+        .execute(&mut *self.tx)
+        .await?;
+        if made.rows_affected() == 0 {
+            let (earlier, asked): (Uuid, String) = sqlx::query_as(
+                "select run_id, request_sha256 from run where tenant_id = $1 and idempotency_key = $2",
+            )
+            .bind(self.tenant)
+            .bind(&new.idempotency_key)
+            .fetch_one(&mut *self.tx)
+            .await?;
+            if asked != digest {
+                let message = "this idempotency key was used with another request; use a new key";
+                return Err(StoreError::Conflict(message.to_owned()));
+            }
+            return Ok((earlier, false));
+        }
+        self.append_event(id, new.first_type, &new.first).await?;
+        self.enqueue(id).await?;
+        Ok((id, true))
+    }
+
+    /// Returns a run; reads the primary key.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] ⇐ absent or another tenant's, alike.
+    pub async fn get_run(&mut self, run: RunId) -> Result<Run, StoreError> {
+        let row: Option<Row> = sqlx::query_as(
+            "select run_id, agent, pack, request, lang, status, model, created_at, finished_at
+             from run where tenant_id = $1 and run_id = $2",
+        )
+        .bind(self.tenant)
+        .bind(run)
+        .fetch_optional(&mut *self.tx)
+        .await?;
+        row.ok_or(StoreError::NotFound("run"))?.read()
+    }
+
+    /// Lists runs, newest first, after `cursor`; identifiers are in order of time.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn list_runs(
+        &mut self,
+        cursor: Option<RunId>,
+        limit: u16,
+    ) -> Result<Page<Run>, StoreError> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "select run_id, agent, pack, request, lang, status, model, created_at, finished_at
+             from run where tenant_id = $1 and ($2::uuid is null or run_id < $2)
+             order by run_id desc limit $3",
+        )
+        .bind(self.tenant)
+        .bind(cursor)
+        .bind(i64::from(limit) + 1)
+        .fetch_all(&mut *self.tx)
+        .await?;
+        let more = rows.len() > usize::from(limit);
+        let items: Vec<Run> =
+            rows.into_iter().take(usize::from(limit)).map(Row::read).collect::<Result<_, _>>()?;
+        let next = if more { items.last().map(|run| run.id) } else { None };
+        Ok(Page { items, next })
+    }
+
+    /// Appends an event to a journal and returns its position. Two writers cannot take the same one.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] ⇐ absent or another tenant's run.
+    pub async fn append_event(
+        &mut self,
+        run: RunId,
+        kind: &str,
+        payload: &Value,
+    ) -> Result<i64, StoreError> {
+        // The row lock keeps writers of one run in order; positions then have no gaps.
+        let locked: Option<i32> =
+            sqlx::query_scalar("select 1 from run where tenant_id = $1 and run_id = $2 for update")
+                .bind(self.tenant)
+                .bind(run)
+                .fetch_optional(&mut *self.tx)
+                .await?;
+        locked.ok_or(StoreError::NotFound("run"))?;
+        let seq = sqlx::query_scalar(
+            "insert into run_event (tenant_id, run_id, seq, type, payload)
+             select $1, $2, coalesce(max(seq), 0) + 1, $3, $4
+             from run_event where tenant_id = $1 and run_id = $2 returning seq",
+        )
+        .bind(self.tenant)
+        .bind(run)
+        .bind(kind)
+        .bind(payload)
+        .fetch_one(&mut *self.tx)
+        .await?;
+        self.wake(run);
+        Ok(seq)
+    }
+
+    /// Returns the events after a position, in order.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`]; another tenant's run has no events.
+    pub async fn events(&mut self, run: RunId, after: i64) -> Result<Vec<RunEvent>, StoreError> {
+        let rows: Vec<(i64, String, Value, OffsetDateTime)> = sqlx::query_as(
+            "select seq, type, payload, created_at from run_event
+             where tenant_id = $1 and run_id = $2 and seq > $3 order by seq",
+        )
+        .bind(self.tenant)
+        .bind(run)
+        .bind(after)
+        .fetch_all(&mut *self.tx)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(seq, kind, payload, at)| RunEvent {
+                seq,
+                kind,
+                payload,
+                created_at: instant(at),
+            })
+            .collect())
+    }
+
+    /// Sets where a run stands; a final status also sets when it ended.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] ⇐ absent or another tenant's run.
+    pub async fn set_status(&mut self, run: RunId, status: Status) -> Result<(), StoreError> {
+        let done = sqlx::query(
+            "update run set status = $3,
+                    finished_at = case when $4 then coalesce(finished_at, now()) end
+             where tenant_id = $1 and run_id = $2",
+        )
+        .bind(self.tenant)
+        .bind(run)
+        .bind(status.name())
+        .bind(status.is_final())
+        .execute(&mut *self.tx)
+        .await?;
+        self.wake(run);
+        if done.rows_affected() == 0 { Err(StoreError::NotFound("run")) } else { Ok(()) }
+    }
+
+    /// Notes which planner decided.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn set_model(&mut self, run: RunId, model: &str) -> Result<(), StoreError> {
+        sqlx::query("update run set model = $3 where tenant_id = $1 and run_id = $2")
+            .bind(self.tenant)
+            .bind(run)
+            .bind(model)
+            .execute(&mut *self.tx)
+            .await?;
+        Ok(())
+    }
+
+    /// Notes what a run used, once.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn record_usage(
+        &mut self,
+        run: RunId,
+        calls: i32,
+        prompt_tokens: i64,
+        decoded_tokens: i64,
+        plan_ms: f64,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "insert into usage (tenant_id, run_id, calls, prompt_tokens, decoded_tokens, plan_ms)
+             values ($1, $2, $3, $4, $5, $6) on conflict do nothing",
+        )
+        .bind(self.tenant)
+        .bind(run)
+        .bind(calls)
+        .bind(prompt_tokens)
+        .bind(decoded_tokens)
+        .bind(plan_ms)
+        .execute(&mut *self.tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Returns what the tenant used in the last `days`.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn usage(&mut self, days: u16) -> Result<Usage, StoreError> {
+        Ok(sqlx::query_as(
+            "select count(*) as runs, coalesce(sum(calls), 0)::bigint as calls,
+                    coalesce(sum(prompt_tokens), 0)::bigint as prompt_tokens,
+                    coalesce(sum(decoded_tokens), 0)::bigint as decoded_tokens
+             from usage where tenant_id = $1 and created_at > now() - make_interval(days => $2)",
+        )
+        .bind(self.tenant)
+        .bind(i32::from(days))
+        .fetch_one(&mut *self.tx)
+        .await?)
+    }
+}

@@ -1,6 +1,11 @@
-//! The server: the tenant store and everything that talks to the outside.
+//! The server: the tenant store, the command line, and everything that talks to the outside.
 //!
-//! [`postgres`] runs the private database; [`store`] holds every row of every tenant behind one door.
+//! [`cli`] reads the command line and [`config`] the settings; [`postgres`] runs the private
+//! database; [`store`] holds every row of every tenant behind one door; [`host`] gives tools their
+//! tenant's data and nobody else's.
 
+pub mod cli;
+pub mod config;
+pub mod host;
 pub mod postgres;
 pub mod store;

@@ -18,7 +18,6 @@ use crate::store::Address;
 
 pub use folder::{InstanceLock, checked_folder};
 
-
 /// Longest wait for a cluster to answer. Recovery after a crash took 0.55 s where measured.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Wait between two looks.

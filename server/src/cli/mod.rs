@@ -1,0 +1,125 @@
+//! The command line.
+//!
+//! Exit codes: 0 done; 1 failed; 2 wrong usage or input; 3 the data folder or database cannot be
+//! used; 4 the port cannot be used.
+
+mod admin;
+mod open;
+mod serve;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use thiserror::Error;
+
+use crate::config::Config;
+use crate::postgres::ClusterError;
+use crate::store::StoreError;
+
+/// Tessera: agents for joint ventures, on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "tessera", version)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the server (the default).
+    Serve,
+    /// List or make joint ventures.
+    #[command(subcommand)]
+    Tenant(admin::TenantCommand),
+    /// Make, list or revoke API keys.
+    #[command(subcommand)]
+    Key(admin::KeyCommand),
+    /// Make a one-time login link for a joint venture.
+    Login {
+        /// Name of the joint venture.
+        tenant: String,
+    },
+}
+
+/// Why a command ended early.
+#[derive(Debug, Error)]
+pub enum CliError {
+    /// The private cluster.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A shipped pack is broken.
+    #[error("a shipped pack is broken: {0}")]
+    Pack(String),
+    /// Nothing can listen there.
+    #[error("cannot listen on {address}: {source}; hint: pass another --port")]
+    Port {
+        /// Host and port.
+        address: String,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// An argument names nothing.
+    #[error("{0}")]
+    Input(String),
+    /// Reading or writing failed.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl CliError {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Input(_) => 2,
+            Self::Cluster(_) | Self::Store(StoreError::Database(_)) => 3,
+            Self::Port { .. } => 4,
+            Self::Store(_) | Self::Pack(_) | Self::Io(_) => 1,
+        }
+    }
+}
+
+/// Runs a command line and returns its exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { 2 } else { 0 };
+            return if error.print().is_ok() { ExitCode::from(code) } else { ExitCode::FAILURE };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&CliError::Io(error)),
+    };
+    let done = runtime.block_on(async {
+        match cli.command.unwrap_or(Command::Serve) {
+            Command::Serve => serve::serve(&cli.config).await,
+            Command::Tenant(command) => admin::tenant(&cli.config, command).await,
+            Command::Key(command) => admin::key(&cli.config, command).await,
+            Command::Login { tenant } => admin::login(&cli.config, &tenant).await,
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &CliError) -> ExitCode {
+    // Nothing is left to tell it to when even standard error is closed.
+    drop(writeln!(std::io::stderr(), "error: {error}"));
+    ExitCode::from(error.code())
+}
+
+/// Prints one line.
+fn say(line: impl std::fmt::Display) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}

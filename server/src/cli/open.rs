@@ -1,0 +1,48 @@
+//! Opens the store of a data folder: the private cluster, or the database that is named.
+
+use crate::config::Config;
+use crate::postgres::{Cluster, InstanceLock, checked_folder};
+use crate::store::{Address, Store};
+
+use super::CliError;
+
+/// An open store and what has to be stopped after it.
+pub(super) struct Opened {
+    pub(super) store: Store,
+    cluster: Option<Cluster>,
+    _lock: Option<InstanceLock>,
+}
+
+/// Opens the store. A command that runs beside a server (`alone` false) shares its cluster and
+/// leaves it running.
+pub(super) async fn open(config: &Config, alone: bool) -> Result<Opened, CliError> {
+    if let Some(url) = &config.database_url {
+        let address = Address { owner: url.clone(), runtime: url.clone() };
+        Store::migrate(&address).await?;
+        return Ok(Opened { store: Store::connect(&address).await?, cluster: None, _lock: None });
+    }
+    let root = checked_folder(&config.data_folder())?;
+    let lock = match InstanceLock::take(&root) {
+        Ok(lock) => Some(lock),
+        Err(error) if alone => return Err(error.into()),
+        Err(_) => None,
+    };
+    let cluster = Cluster::start(&root).await?;
+    let address = cluster.address().await?;
+    Store::migrate(&address).await?;
+    let store = Store::connect(&address).await?;
+    // Only who holds the folder's lock may stop the cluster.
+    let cluster = lock.is_some().then_some(cluster);
+    Ok(Opened { store, cluster, _lock: lock })
+}
+
+impl Opened {
+    /// Closes the store and stops the cluster.
+    pub(super) async fn close(self) -> Result<(), CliError> {
+        self.store.close().await;
+        if let Some(cluster) = self.cluster {
+            cluster.stop().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! What tools may reach, implemented on the tenant store.
+//!
+//! Tools run on blocking threads, so these ports wait for the store with the runtime's handle.
+//! **Invariant:** a [`Host`] is bound to one tenant; nothing it is given can name another.
+
+use std::sync::Arc;
+
+use agents::port::{DatasetSource, EffectOutcome, EffectPort, EffectRequest};
+use agents::tool::{Table, ToolError, Window};
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use crate::store::{Store, StoreError, TenantId};
+
+/// The datasets and the effect ledger of one tenant. Use it on blocking threads only.
+#[derive(Debug, Clone)]
+pub struct Host {
+    store: Store,
+    tenant: TenantId,
+    handle: Handle,
+}
+
+impl Host {
+    /// Binds the ports to a tenant.
+    pub fn new(store: Store, tenant: TenantId, handle: Handle) -> Self {
+        Self { store, tenant, handle }
+    }
+
+    async fn bytes(&self, id: &str) -> Result<Vec<u8>, StoreError> {
+        self.store.begin(self.tenant).await?.dataset_bytes(id).await
+    }
+
+    async fn record(&self, request: &EffectRequest) -> Result<EffectOutcome, ToolError> {
+        let reference = format!("EF-{}", Uuid::now_v7().simple());
+        let mut tx = self.store.begin(self.tenant).await.map_err(unavailable)?;
+        let earlier = tx
+            .start_effect(
+                &request.idempotency_key,
+                &request.tool,
+                &request.arguments,
+                &request.arguments_sha256,
+                &reference,
+            )
+            .await
+            .map_err(unavailable)?;
+        if let Some(earlier) = earlier {
+            let same = earlier.tool == request.tool
+                && earlier.arguments_sha256 == request.arguments_sha256;
+            return if same {
+                Ok(EffectOutcome { reference: earlier.reference, repeated: true })
+            } else {
+                Err(ToolError::invalid(
+                    "/idempotency_key",
+                    "this key was used with another tool or other arguments; use a new key",
+                ))
+            };
+        }
+        // The ledger itself is where the effect takes place until a connector is configured, so one
+        // transaction holds both: it is never `started` without being `done`.
+        tx.finish_effect(&request.idempotency_key, true).await.map_err(unavailable)?;
+        tx.commit().await.map_err(unavailable)?;
+        Ok(EffectOutcome { reference, repeated: false })
+    }
+}
+
+fn unavailable(error: StoreError) -> ToolError {
+    tracing::error!(%error, "a tool could not reach the store");
+    drop(error);
+    ToolError::Unavailable { message: "the store did not answer; try again".to_owned() }
+}
+
+impl DatasetSource for Host {
+    fn table(&self, id: &str, window: &Window) -> Result<Table, ToolError> {
+        Ok(Table::from_csv(&self.file(id)?, id)?.within(window))
+    }
+
+    fn file(&self, id: &str) -> Result<Arc<[u8]>, ToolError> {
+        match self.handle.block_on(self.bytes(id)) {
+            Ok(bytes) => Ok(bytes.into()),
+            Err(StoreError::NotFound(_)) => Err(ToolError::no_data(format!("no dataset `{id}`"))),
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+}
+
+impl EffectPort for Host {
+    fn perform(&self, request: &EffectRequest) -> Result<EffectOutcome, ToolError> {
+        self.handle.block_on(self.record(request))
+    }
+}

@@ -181,6 +181,11 @@ fn from_dataset(
     Ok(Weather { samples, hours })
 }
 
+/// Rounds energy to a tenth of a watt-hour, the resolution of the tool's known answers.
+fn tenth_wh(kwh: f64) -> f64 {
+    (tidy(kwh) * 1e4).round() / 1e4
+}
+
 fn month_of(time: jiff::Timestamp) -> usize {
     usize::try_from(time.to_zoned_datetime(jiff::tz::TimeZone::UTC).month()).unwrap_or(0)
 }
@@ -242,9 +247,9 @@ pub(crate) fn run(arguments: &Value, context: &ToolContext<'_>) -> Result<Value,
         .filter(|_| irradiation > 0.0)
         .map(|measured| tidy(100.0 * measured / (args.dc_kw * irradiation)));
     Ok(json!({
-        "ac_kwh": tidy(ac_kwh),
-        "dc_kwh": tidy(dc_kwh),
-        "monthly_ac_kwh": is_year.then(|| months.map(tidy)),
+        "ac_kwh": tenth_wh(ac_kwh),
+        "dc_kwh": tenth_wh(dc_kwh),
+        "monthly_ac_kwh": is_year.then(|| months.map(tenth_wh)),
         "peak_ac_kw": tidy(peak),
         "capacity_factor_pct": tidy(100.0 * ac_kwh / (args.dc_kw * hours)),
         "specific_yield_kwh_per_kw": tidy(ac_kwh / args.dc_kw),

@@ -1,0 +1,218 @@
+//! What the catalogue must say, and what two tenants must not see of each other.
+
+use server::postgres::{Cluster, checked_folder};
+use server::store::{Address, NewRun, NewTenant, Store, StoreError, TenantId, hash_of};
+use sqlx::{Connection as _, PgConnection};
+
+use crate::support::Folder;
+
+/// Tables that are read before a tenant is known: identifiers, hashes and times, nothing else.
+const ROUTING: [&str; 3] = ["credential", "directory", "run_queue"];
+
+const POLICY: &str = "(tenant_id = ( SELECT (NULLIF(current_setting('tessera.tenant_id'::text, true), ''::text))::uuid AS \"nullif\"))";
+
+struct World {
+    cluster: Cluster,
+    address: Address,
+    store: Store,
+    one: TenantId,
+    two: TenantId,
+    _folder: Folder,
+}
+
+async fn tenant(store: &Store, slug: &str) -> TenantId {
+    let id = store
+        .create_tenant(&NewTenant {
+            slug: slug.to_owned(),
+            name: slug.to_owned(),
+            pack: "energy".to_owned(),
+            currency: "USD".to_owned(),
+            timezone: "UTC".to_owned(),
+        })
+        .await
+        .unwrap();
+    let mut tx = store.begin(id).await.unwrap();
+    tx.create_key("seed", &[], None).await.unwrap();
+    tx.create_login_link(5).await.unwrap();
+    tx.create_session("seed", 1).await.unwrap();
+    tx.put_dataset("load", "text/csv", b"a\n1\n").await.unwrap();
+    tx.put_document("terms", "Terms", "en", "own", "text").await.unwrap();
+    let (run, _) = tx.create_run(&new_run("seed", "same request")).await.unwrap();
+    tx.request_approval(run, 0, "act", &serde_json::json!({}), "00").await.unwrap();
+    tx.start_effect("same key", "act", &serde_json::json!({}), "00", "EF-1").await.unwrap();
+    tx.record_usage(run, 1, 2, 3, 4.0).await.unwrap();
+    tx.commit().await.unwrap();
+    id
+}
+
+fn new_run(key: &str, request: &str) -> NewRun {
+    NewRun {
+        agent: "energy".to_owned(),
+        pack: "energy".to_owned(),
+        request: request.to_owned(),
+        lang: "en".to_owned(),
+        idempotency_key: Some(key.to_owned()),
+        first_type: "run.created",
+        first: serde_json::json!({ "request": request }),
+    }
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = Folder::new();
+        let root = checked_folder(&folder.path()).unwrap();
+        let cluster = Cluster::start(&root).await.unwrap();
+        let address = cluster.address().await.unwrap();
+        Store::migrate(&address).await.unwrap();
+        let store = Store::connect(&address).await.unwrap();
+        let one = tenant(&store, "one").await;
+        let two = tenant(&store, "two").await;
+        Self { cluster, address, store, one, two, _folder: folder }
+    }
+
+    async fn raw(&self, url: &str) -> PgConnection {
+        let mut connection = PgConnection::connect(url).await.unwrap();
+        sqlx::raw_sql("set search_path = tessera").execute(&mut connection).await.unwrap();
+        connection
+    }
+
+    async fn close(self) {
+        self.store.close().await;
+        self.cluster.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn tenants_are_walls_in_the_catalogue_and_in_every_row() {
+    let world = World::new().await;
+    catalogue_is_exact(&world).await;
+    every_table_shows_a_tenant_its_own_rows_only(&world).await;
+    the_store_finds_nothing_of_another(&world).await;
+    the_same_key_makes_one_run(&world).await;
+    world.close().await;
+}
+
+async fn catalogue_is_exact(world: &World) {
+    let mut owner = world.raw(&world.address.owner).await;
+    let tables: Vec<(String, bool, bool)> = sqlx::query_as(
+        "select relname::text, relrowsecurity, relforcerowsecurity from pg_class
+         where relnamespace = 'tessera'::regnamespace and relkind in ('r', 'p') order by 1",
+    )
+    .fetch_all(&mut owner)
+    .await
+    .unwrap();
+    assert!(tables.len() > 10, "{tables:?}");
+    for (table, enabled, forced) in tables {
+        if ROUTING.contains(&table.as_str()) || table == "_sqlx_migrations" {
+            continue;
+        }
+        assert!(enabled && forced, "{table} has no forced row-level security");
+        let policies: Vec<(String, String, String, String)> = sqlx::query_as(
+            "select cmd, roles::text, qual, with_check from pg_policies
+             where schemaname = 'tessera' and tablename = $1",
+        )
+        .bind(&table)
+        .fetch_all(&mut owner)
+        .await
+        .unwrap();
+        let expected =
+            ("ALL".to_owned(), "{tessera_rt}".to_owned(), POLICY.to_owned(), POLICY.to_owned());
+        assert_eq!(policies, [expected], "{table}");
+        let loose: Vec<String> = sqlx::query_scalar(
+            "select conname::text from pg_constraint c
+             join pg_attribute a on a.attrelid = c.conrelid and a.attnum = c.conkey[1]
+             where c.conrelid = format('tessera.%I', $1)::regclass and contype in ('p', 'u', 'f')
+               and a.attname <> 'tenant_id'",
+        )
+        .bind(&table)
+        .fetch_all(&mut owner)
+        .await
+        .unwrap();
+        assert!(loose.is_empty(), "{table}: {loose:?} do not begin with tenant_id");
+    }
+    let (weak, hidden): (bool, i64) = sqlx::query_as(
+        "select (select rolsuper or rolbypassrls or pg_has_role(rolname, 'tessera_owner', 'member')
+                 from pg_roles where rolname = 'tessera_rt'),
+                (select count(*) from pg_proc where prosecdef
+                   and pronamespace = 'tessera'::regnamespace)
+              + (select count(*) from pg_class where relkind in ('m', 'v', 'S')
+                   and relnamespace = 'tessera'::regnamespace)",
+    )
+    .fetch_one(&mut owner)
+    .await
+    .unwrap();
+    assert!(!weak, "the runtime role is too strong");
+    assert_eq!(hidden, 0, "a view, sequence or definer function goes around the policies");
+}
+
+async fn every_table_shows_a_tenant_its_own_rows_only(world: &World) {
+    let mut runtime = world.raw(&world.address.runtime).await;
+    let tables: Vec<String> = sqlx::query_scalar(
+        "select tablename::text from pg_policies where schemaname = 'tessera' order by 1",
+    )
+    .fetch_all(&mut runtime)
+    .await
+    .unwrap();
+    for table in tables {
+        let count = format!("select count(*), count(*) filter (where tenant_id = $1) from {table}");
+        let unset: (i64, i64) = sqlx::query_as(sqlx::AssertSqlSafe(count.clone()))
+            .bind(world.one)
+            .fetch_one(&mut runtime)
+            .await
+            .unwrap();
+        assert_eq!(unset, (0, 0), "{table} shows rows without a tenant");
+        let mut tx = runtime.begin().await.unwrap();
+        sqlx::query("select set_config('tessera.tenant_id', $1, true)")
+            .bind(world.one.to_string())
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        let (all, own): (i64, i64) = sqlx::query_as(sqlx::AssertSqlSafe(count))
+            .bind(world.one)
+            .fetch_one(&mut *tx)
+            .await
+            .unwrap();
+        assert!(own > 0, "{table} was not seeded");
+        assert_eq!(all, own, "{table} shows rows of another tenant");
+        tx.rollback().await.unwrap();
+    }
+    let mut tx = runtime.begin().await.unwrap();
+    sqlx::query("select set_config('tessera.tenant_id', $1, true)")
+        .bind(world.one.to_string())
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    let foreign = sqlx::query(
+        "insert into dataset (tenant_id, dataset_id, version, media_type, bytes)
+         values ($1, 'x', 1, 'text/csv', '')",
+    )
+    .bind(world.two)
+    .execute(&mut *tx)
+    .await;
+    assert!(foreign.unwrap_err().to_string().contains("row-level security"));
+    drop(tx);
+    assert!(sqlx::query("truncate run cascade").execute(&mut runtime).await.is_err());
+    assert!(sqlx::query("update run_event set type = 'x'").execute(&mut runtime).await.is_err());
+}
+
+async fn the_store_finds_nothing_of_another(world: &World) {
+    let mut tx = world.store.begin(world.two).await.unwrap();
+    let run = tx.list_runs(None, 10).await.unwrap().items[0].id;
+    drop(tx);
+    let mut tx = world.store.begin(world.one).await.unwrap();
+    assert!(matches!(tx.get_run(run).await, Err(StoreError::NotFound("run"))));
+    assert!(tx.events(run, 0).await.unwrap().is_empty());
+    let append = tx.append_event(run, "x", &serde_json::json!({})).await;
+    assert!(matches!(append, Err(StoreError::NotFound("run"))));
+    drop(tx);
+    assert!(world.store.find_key(&hash_of("tsk_unknown")).await.unwrap().is_none());
+}
+
+async fn the_same_key_makes_one_run(world: &World) {
+    let mut tx = world.store.begin(world.one).await.unwrap();
+    let (first, new) = tx.create_run(&new_run("k", "a")).await.unwrap();
+    let (again, repeated) = tx.create_run(&new_run("k", "a")).await.unwrap();
+    assert!(new && !repeated && first == again);
+    let other = tx.create_run(&new_run("k", "b")).await;
+    assert!(matches!(other, Err(StoreError::Conflict(_))));
+}

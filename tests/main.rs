@@ -2,9 +2,11 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     reason = "a test may stop at the first surprise"
 )]
 
+mod jobs;
 mod startup;
 mod support;
 mod tenancy;

@@ -11,11 +11,11 @@ const ROUTING: [&str; 3] = ["credential", "directory", "run_queue"];
 
 const POLICY: &str = "(tenant_id = ( SELECT (NULLIF(current_setting('tessera.tenant_id'::text, true), ''::text))::uuid AS \"nullif\"))";
 
-struct World {
+pub(crate) struct World {
     cluster: Cluster,
     address: Address,
-    store: Store,
-    one: TenantId,
+    pub(crate) store: Store,
+    pub(crate) one: TenantId,
     two: TenantId,
     _folder: Folder,
 }
@@ -45,7 +45,7 @@ async fn tenant(store: &Store, slug: &str) -> TenantId {
     id
 }
 
-fn new_run(key: &str, request: &str) -> NewRun {
+pub(crate) fn new_run(key: &str, request: &str) -> NewRun {
     NewRun {
         agent: "energy".to_owned(),
         pack: "energy".to_owned(),
@@ -53,12 +53,12 @@ fn new_run(key: &str, request: &str) -> NewRun {
         lang: "en".to_owned(),
         idempotency_key: Some(key.to_owned()),
         first_type: "run.created",
-        first: serde_json::json!({ "request": request }),
+        first: serde_json::json!({ "type": "run.created", "request": request }),
     }
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let folder = Folder::new();
         let root = checked_folder(&folder.path()).unwrap();
         let cluster = Cluster::start(&root).await.unwrap();
@@ -76,7 +76,7 @@ impl World {
         connection
     }
 
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         self.store.close().await;
         self.cluster.stop().await.unwrap();
     }

@@ -28,9 +28,11 @@ impl Config {
             return named.clone();
         }
         match std::env::var_os("HOME").map(PathBuf::from) {
-            Some(home) if home != PathBuf::from("/root") => std::env::var_os("XDG_DATA_HOME")
-                .map_or_else(|| home.join(".local/share"), PathBuf::from)
-                .join("tessera"),
+            Some(home) if home.as_path() != std::path::Path::new("/root") => {
+                std::env::var_os("XDG_DATA_HOME")
+                    .map_or_else(|| home.join(".local/share"), PathBuf::from)
+                    .join("tessera")
+            }
             _ => PathBuf::from("/var/lib/tessera"),
         }
     }

@@ -272,7 +272,7 @@ fn maximum(values: &[f64]) -> f64 {
 /// feasible plan; [`ToolError::Unavailable`] ⇐ no plan in time; the data's errors.
 ///
 /// # Cost
-/// At most 20 s in the solver; 96 intervals with positive prices take well below one.
+/// At most 20 s in the solver; 288 intervals with load and demand charge took 0.07 s unoptimised.
 pub(crate) fn run(arguments: &Value, context: &ToolContext<'_>) -> Result<Value, ToolError> {
     let args: Arguments = decode(arguments)?;
     let p = problem(&args, arguments, context)?;

@@ -59,7 +59,8 @@ pub struct MoeConfig {
     pub head_dim: usize,
     /// Inner width of one expert.
     pub moe_intermediate_size: usize,
-    /// Experts of a sparse layer.
+    /// Experts of a sparse layer; `transformers` 5 writes it as `num_local_experts`.
+    #[serde(alias = "num_local_experts")]
     pub num_experts: usize,
     /// Experts chosen for a token.
     pub num_experts_per_tok: usize,

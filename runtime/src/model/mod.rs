@@ -1,0 +1,255 @@
+//! The mixture-of-experts decoder: RMSNorm, grouped-query attention with normalised queries and
+//! keys, rotary positions, softmax router, SwiGLU experts.
+//!
+//! It runs on plain `f32` slices rather than on tensors: a planner's layer is so small that
+//! allocating and dispatching tensor operations would take longer than the arithmetic.
+//!
+//! # Source
+//! `transformers`, `modeling_qwen3_moe.py` (5.x); `tests/parity.rs` compares the two.
+
+mod attention;
+mod block;
+mod cache;
+mod moe;
+mod norm;
+mod rope;
+mod weights;
+
+pub use block::Scratch;
+pub use cache::KvCache;
+pub(crate) use cache::Segment;
+
+use attention::Attention;
+use block::Block;
+use moe::{FeedForward, Swiglu};
+use weights::Checkpoint;
+
+use crate::config::{ConfigError, MoeConfig, names};
+use crate::kernel::{Rows, RowsMut, dot, matmul};
+
+/// Rows of one pass: longer prompts go in pieces, so that scratch memory stays bounded.
+const STEP_ROWS: usize = 512;
+
+/// Why a checkpoint cannot be loaded or run.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The configuration is refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The file is not a safetensors file.
+    #[error("weights cannot be read: {0}")]
+    Safetensors(#[source] safetensors::SafeTensorError),
+    /// A tensor is absent.
+    #[error("the checkpoint has no tensor `{0}`")]
+    Missing(String),
+    /// A tensor does not fit the configuration.
+    #[error("tensor `{name}` has shape {found:?}, the configuration asks for {expected:?}")]
+    Shape {
+        /// Its name.
+        name: String,
+        /// Shape in the file.
+        found: Vec<usize>,
+        /// Shape by the configuration.
+        expected: Vec<usize>,
+    },
+    /// A tensor's numbers are in a format that is not read.
+    #[error("tensor `{name}` is stored as {found}; use F32, F16 or BF16")]
+    Format {
+        /// Its name.
+        name: String,
+        /// Format in the file.
+        found: String,
+    },
+    /// A token id is not in the vocabulary.
+    #[error("token {token} is outside the vocabulary of {vocab}")]
+    Token {
+        /// The id.
+        token: u32,
+        /// Rows of the embedding.
+        vocab: usize,
+    },
+    /// The sequence is longer than the model's positions.
+    #[error("{len} tokens do not fit the model's {max} positions; shorten the prompt")]
+    TooLong {
+        /// Tokens asked for.
+        len: usize,
+        /// `max_position_embeddings`.
+        max: usize,
+    },
+}
+
+/// A loaded decoder; immutable, so threads share it freely.
+#[derive(Debug)]
+pub struct Model {
+    config: MoeConfig,
+    /// `[vocab, hidden]`.
+    embedding: Vec<f32>,
+    blocks: Vec<Block>,
+    /// `[hidden]`.
+    norm: Vec<f32>,
+    /// `[vocab, hidden]`; absent when the embedding serves.
+    head: Option<Vec<f32>>,
+    frequencies: Vec<f32>,
+}
+
+impl Model {
+    /// Loads weights from the bytes of one or more safetensors files (shards).
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] ⇐ a shape that cannot be run; the others ⇐ files that do not fit it.
+    pub fn load(config: MoeConfig, files: &[&[u8]]) -> Result<Self, ModelError> {
+        config.validate()?;
+        let file = Checkpoint::open(files)?;
+        let (d, vocab) = (config.hidden_size, config.vocab_size);
+        let embedding = file.get(names::EMBED, &[vocab, d])?;
+        let blocks = (0..config.num_hidden_layers)
+            .map(|layer| load_block(&config, &file, layer))
+            .collect::<Result<_, _>>()?;
+        let norm = file.get(names::FINAL_NORM, &[d])?;
+        let head = if config.tie_word_embeddings {
+            None
+        } else {
+            Some(file.get(names::LM_HEAD, &[vocab, d])?)
+        };
+        let frequencies = rope::frequencies(config.head_dim, config.rope_theta);
+        Ok(Self { config, embedding, blocks, norm, head, frequencies })
+    }
+
+    /// Shape of the model.
+    pub fn config(&self) -> &MoeConfig {
+        &self.config
+    }
+
+    /// Returns an empty cache for one sequence.
+    pub fn cache(&self) -> KvCache {
+        let c = &self.config;
+        KvCache::new(c.num_hidden_layers, c.num_key_value_heads, c.head_dim)
+    }
+
+    /// Runs `tokens` after what `cache` holds and calls `see(offset, hidden)` for each piece of rows.
+    ///
+    /// # Shapes
+    /// `hidden: [rows, hidden]`, after the final norm; `offset` is the place of its first row in `tokens`.
+    ///
+    /// # Errors
+    /// [`ModelError::Token`], [`ModelError::TooLong`]; the cache is then unchanged.
+    pub fn forward(
+        &self,
+        tokens: &[u32],
+        cache: &mut KvCache,
+        s: &mut Scratch,
+        mut see: impl FnMut(usize, &[f32]),
+    ) -> Result<(), ModelError> {
+        let (d, vocab) = (self.config.hidden_size, self.config.vocab_size);
+        let (len, max) = (cache.len() + tokens.len(), self.config.max_position_embeddings);
+        if len > max {
+            return Err(ModelError::TooLong { len, max });
+        }
+        if let Some(token) = tokens.iter().find(|t| **t as usize >= vocab) {
+            return Err(ModelError::Token { token: *token, vocab });
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "the reference norms in f32")]
+        let eps = self.config.rms_norm_eps as f32;
+        cache.reserve(tokens.len());
+        for (piece, tokens) in tokens.chunks(STEP_ROWS).enumerate() {
+            s.x.clear();
+            for token in tokens {
+                s.x.extend_from_slice(&self.embedding[*token as usize * d..][..d]);
+            }
+            s.rope.fill(&self.frequencies, cache.len(), tokens.len());
+            for (layer, block) in self.blocks.iter().enumerate() {
+                block.forward(&self.config, layer, cache, s);
+            }
+            cache.advance(tokens.len());
+            norm::rms_norm(&s.x, &self.norm, eps, &mut s.normed);
+            see(piece * STEP_ROWS, &s.normed);
+        }
+        Ok(())
+    }
+
+    /// Runs `tokens` and returns the normed hidden state of the last one, `[hidden]`; empty for no tokens.
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    pub fn forward_last(
+        &self,
+        tokens: &[u32],
+        cache: &mut KvCache,
+        s: &mut Scratch,
+    ) -> Result<Vec<f32>, ModelError> {
+        let mut last = Vec::new();
+        let d = self.config.hidden_size;
+        self.forward(tokens, cache, s, |_, hidden| {
+            last.clear();
+            last.extend_from_slice(&hidden[hidden.len() - d..]);
+        })?;
+        Ok(last)
+    }
+
+    /// Computes all logits of some hidden states.
+    ///
+    /// # Shapes
+    /// `hidden: [n, hidden]` → `[n, vocab]`.
+    pub fn logits(&self, hidden: &[f32]) -> Vec<f32> {
+        let (d, vocab) = (self.config.hidden_size, self.config.vocab_size);
+        let n = hidden.len() / d;
+        let mut out = vec![0.0; n * vocab];
+        let rows = Rows { data: hidden, rows: n, stride: d };
+        matmul(rows, self.head(), vocab, d, RowsMut { data: &mut out, stride: vocab }, true);
+        out
+    }
+
+    /// Computes the logit of one token, reading only its row of the head.
+    pub fn logit(&self, hidden: &[f32], token: u32) -> f32 {
+        let d = self.config.hidden_size;
+        dot(hidden, &self.head()[token as usize * d..][..d])
+    }
+
+    fn head(&self) -> &[f32] {
+        self.head.as_deref().unwrap_or(&self.embedding)
+    }
+}
+
+fn load_block(
+    config: &MoeConfig,
+    file: &Checkpoint<'_>,
+    layer: usize,
+) -> Result<Block, ModelError> {
+    let (d, hd) = (config.hidden_size, config.head_dim);
+    let (q, kv) = (config.num_attention_heads * hd, config.num_key_value_heads * hd);
+    let mut qkv = Vec::with_capacity((q + 2 * kv) * d);
+    for (which, rows) in [('q', q), ('k', kv), ('v', kv)] {
+        file.append(&names::projection(layer, which), &[rows, d], &mut qkv)?;
+    }
+    let attention = Attention {
+        qkv,
+        output: file.get(&names::projection(layer, 'o'), &[d, q])?,
+        query_norm: file.get(&names::head_norm(layer, 'q'), &[hd])?,
+        key_norm: file.get(&names::head_norm(layer, 'k'), &[hd])?,
+    };
+    let swiglu = |name: &dyn Fn(&str) -> String, inner: usize| -> Result<Swiglu, ModelError> {
+        let mut gate_up = Vec::with_capacity(2 * inner * d);
+        file.append(&name("gate"), &[inner, d], &mut gate_up)?;
+        file.append(&name("up"), &[inner, d], &mut gate_up)?;
+        let down = file.get(&name("down"), &[d, inner])?;
+        Ok(Swiglu { gate_up, down, inner })
+    };
+    let feed_forward = if config.is_sparse(layer) {
+        FeedForward::Sparse {
+            router: file.get(&names::router(layer), &[config.num_experts, d])?,
+            experts: (0..config.num_experts)
+                .map(|e| {
+                    swiglu(&|which| names::expert(layer, e, which), config.moe_intermediate_size)
+                })
+                .collect::<Result<_, _>>()?,
+        }
+    } else {
+        FeedForward::Dense(swiglu(&|which| names::dense(layer, which), config.intermediate_size)?)
+    };
+    Ok(Block {
+        input_norm: file.get(&names::input_norm(layer), &[d])?,
+        attention,
+        post_norm: file.get(&names::post_norm(layer), &[d])?,
+        feed_forward,
+    })
+}

@@ -3,6 +3,13 @@
 //! It knows nothing of tools, tenants, HTTP or SQL; the `agents` crate calls it.
 
 pub mod config;
+pub mod engine;
+pub mod grammar;
 mod kernel;
 pub mod model;
+mod prefix;
 pub mod tokenizer;
+
+pub use engine::{Completion, Engine, EngineError, ModelFiles, Request};
+pub use grammar::Grammar;
+pub use tokenizer::{Prompt, Segment};

@@ -12,12 +12,13 @@ mod block;
 mod cache;
 mod moe;
 mod norm;
+mod random;
 mod rope;
 mod weights;
 
 pub use block::Scratch;
 pub use cache::KvCache;
-pub(crate) use cache::Segment;
+pub use random::{Storage, random_checkpoint, shapes};
 
 use attention::Attention;
 use block::Block;

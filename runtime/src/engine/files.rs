@@ -1,0 +1,62 @@
+//! The files a planner consists of.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use super::EngineError;
+
+/// Contents of a model's files; borrowed where they are embedded in the program.
+#[derive(Debug, Clone)]
+pub struct ModelFiles {
+    /// `config.json`.
+    pub config: Cow<'static, [u8]>,
+    /// `tokenizer.json`.
+    pub tokenizer: Cow<'static, [u8]>,
+    /// `model.safetensors`, or its shards.
+    pub weights: Vec<Cow<'static, [u8]>>,
+}
+
+impl ModelFiles {
+    /// Returns files that are part of the program (`include_bytes!`).
+    pub fn embedded(
+        config: &'static [u8],
+        tokenizer: &'static [u8],
+        weights: &'static [u8],
+    ) -> Self {
+        Self {
+            config: Cow::Borrowed(config),
+            tokenizer: Cow::Borrowed(tokenizer),
+            weights: vec![Cow::Borrowed(weights)],
+        }
+    }
+
+    /// Reads `config.json`, `tokenizer.json` and every `*.safetensors` of a folder.
+    ///
+    /// # Errors
+    /// [`EngineError::Io`] ⇐ a file is missing or cannot be read.
+    pub fn from_folder(folder: &Path) -> Result<Self, EngineError> {
+        let mut shards: Vec<_> = std::fs::read_dir(folder)
+            .map_err(|source| io(folder, source))?
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
+            .collect();
+        shards.sort();
+        if shards.is_empty() {
+            return Err(io(&folder.join("model.safetensors"), std::io::ErrorKind::NotFound.into()));
+        }
+        Ok(Self {
+            config: read(&folder.join("config.json"))?,
+            tokenizer: read(&folder.join("tokenizer.json"))?,
+            weights: shards.iter().map(|path| read(path)).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Cow<'static, [u8]>, EngineError> {
+    std::fs::read(path).map(Cow::Owned).map_err(|source| io(path, source))
+}
+
+fn io(path: &Path, source: std::io::Error) -> EngineError {
+    EngineError::Io { path: path.display().to_string(), source }
+}

@@ -1,0 +1,258 @@
+//! Greedy generation under a grammar.
+//!
+//! Tokens that the grammar forces are only noted; they run through the model together with the next
+//! token that has to be chosen, in one step of several rows. Forced tokens at the end never run.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::{Engine, EngineError};
+use crate::grammar::{Grammar, Mask, Matcher};
+use crate::kernel::softmax;
+use crate::model::{KvCache, Scratch};
+use crate::tokenizer::Prompt;
+
+/// One generation.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// What stands before.
+    pub prompt: &'a Prompt,
+    /// What the text must obey.
+    pub grammar: &'a Grammar,
+    /// Most tokens of the text, forced ones included.
+    pub max_tokens: usize,
+    /// When to give up; checked between tokens.
+    pub deadline: Option<Instant>,
+    /// Set by another thread to give up; checked between tokens.
+    pub cancel: Option<&'a AtomicBool>,
+}
+
+/// How a generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// The text is complete under its grammar.
+    Complete,
+    /// `max_tokens` was reached first; the text may be cut off.
+    Length,
+}
+
+/// What a generation consumed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Of these, tokens whose keys and values were there from an earlier prompt.
+    pub cached_tokens: usize,
+    /// Tokens of the text that the grammar forced.
+    pub forced_tokens: usize,
+    /// Tokens of the text that the model chose.
+    pub decoded_tokens: usize,
+}
+
+/// Where the time went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// From the call to the first hidden state: encoding, grammar, prompt.
+    pub prefill: Duration,
+    /// All after that.
+    pub decode: Duration,
+}
+
+/// A generated text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Completion {
+    /// The text, without special tokens.
+    pub text: String,
+    /// How it ended.
+    pub finish: Finish,
+    /// Geometric mean of the probabilities of the tokens the model chose (the end among them), each among those the
+    /// grammar allowed; 1 if it chose none.
+    pub confidence: f32,
+    /// Smallest of these probabilities; 1 if it chose none.
+    pub least_probability: f32,
+    /// What was consumed.
+    pub usage: Usage,
+    /// Where the time went.
+    pub timings: Timings,
+}
+
+/// State of a generation under way.
+struct Run<'a> {
+    engine: &'a Engine,
+    request: &'a Request<'a>,
+    /// Chosen or forced and not yet run through the model.
+    pending: Vec<u32>,
+    output: Vec<u32>,
+    log_prob: f64,
+    choices: u32,
+    least: f32,
+    usage: Usage,
+}
+
+/// What the grammar leaves open.
+enum Next {
+    Choose(Mask),
+    Stop(Finish),
+}
+
+impl Engine {
+    /// Generates text that obeys the grammar, taking the likeliest allowed token each time.
+    ///
+    /// # Errors
+    /// [`EngineError::EmptyPrompt`]; [`EngineError::Tokenizer`] ⇐ an unknown special token;
+    /// [`EngineError::Grammar`] ⇐ it cannot be compiled or grows past its limits;
+    /// [`EngineError::Model`] ⇐ too long; [`EngineError::Deadline`]; [`EngineError::Cancelled`].
+    pub fn generate(&self, request: &Request<'_>) -> Result<Completion, EngineError> {
+        let started = Instant::now();
+        let prompt = self.tokenizer.encode_prompt(request.prompt)?;
+        if prompt.is_empty() {
+            return Err(EngineError::EmptyPrompt);
+        }
+        let matcher = self.grammars.matcher(request.grammar)?;
+        let run = Run {
+            engine: self,
+            request,
+            pending: Vec::new(),
+            output: Vec::new(),
+            log_prob: 0.0,
+            choices: 0,
+            least: 1.0,
+            usage: Usage { prompt_tokens: prompt.len(), ..Usage::default() },
+        };
+        self.with_scratch(|scratch| run.finish(started, &prompt, matcher, scratch))
+    }
+}
+
+impl Run<'_> {
+    fn finish(
+        mut self,
+        started: Instant,
+        prompt: &[u32],
+        mut matcher: Matcher,
+        scratch: &mut Scratch,
+    ) -> Result<Completion, EngineError> {
+        self.check()?;
+        let (mut hidden, mut cache) = self.prefill(prompt, scratch)?;
+        let prefill = started.elapsed();
+        let finish = loop {
+            let mask = match self.advance(&mut matcher)? {
+                Next::Stop(finish) => break finish,
+                Next::Choose(mask) => mask,
+            };
+            self.check()?;
+            if !self.pending.is_empty() {
+                hidden = self.engine.model.forward_last(&self.pending, &mut cache, scratch)?;
+                self.pending.clear();
+            }
+            let token = self.choose(&mask, &hidden);
+            if token == self.engine.end {
+                break Finish::Complete;
+            }
+            matcher.consume(token)?;
+            self.usage.decoded_tokens += 1;
+            self.push(token);
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "a probability")]
+        let confidence = (self.log_prob / f64::from(self.choices.max(1))).exp() as f32;
+        Ok(Completion {
+            text: self.engine.tokenizer.decode(&self.output)?,
+            finish,
+            confidence,
+            least_probability: self.least,
+            usage: self.usage,
+            timings: Timings { prefill, decode: started.elapsed().saturating_sub(prefill) },
+        })
+    }
+
+    /// Runs what no earlier prompt has run of the prompt, and keeps it for later prompts.
+    fn prefill(
+        &mut self,
+        prompt: &[u32],
+        scratch: &mut Scratch,
+    ) -> Result<(Vec<f32>, KvCache), EngineError> {
+        let engine = self.engine;
+        let found = engine.prefixes().find(prompt);
+        let mut cache = found.unwrap_or_else(|| engine.model.cache());
+        self.usage.cached_tokens = cache.len();
+        let hidden = engine.model.forward_last(&prompt[cache.len()..], &mut cache, scratch)?;
+        cache.freeze();
+        engine.prefixes().store(prompt, cache.clone());
+        Ok((hidden, cache))
+    }
+
+    /// Notes what the grammar forces, up to the next choice or the end.
+    fn advance(&mut self, matcher: &mut Matcher) -> Result<Next, EngineError> {
+        loop {
+            let forced = matcher.forced()?;
+            let any = !forced.is_empty();
+            for token in forced {
+                if token == self.engine.end {
+                    return Ok(Next::Stop(Finish::Complete));
+                }
+                if self.output.len() >= self.request.max_tokens {
+                    return Ok(Next::Stop(Finish::Length));
+                }
+                self.usage.forced_tokens += 1;
+                self.push(token);
+            }
+            if matcher.is_stopped() {
+                return Ok(Next::Stop(Finish::Complete));
+            }
+            if any {
+                continue;
+            }
+            let mask = matcher.mask()?;
+            // One allowed token is as good as forced.
+            let only = if mask.count() == 1 { mask.tokens().first().copied() } else { None };
+            if only == Some(self.engine.end) {
+                return Ok(Next::Stop(Finish::Complete));
+            }
+            if self.output.len() >= self.request.max_tokens {
+                return Ok(Next::Stop(Finish::Length));
+            }
+            let Some(token) = only else { return Ok(Next::Choose(mask)) };
+            matcher.consume(token)?;
+            self.usage.forced_tokens += 1;
+            self.push(token);
+        }
+    }
+
+    fn push(&mut self, token: u32) {
+        self.pending.push(token);
+        self.output.push(token);
+    }
+
+    /// Takes the likeliest allowed token. Where few are allowed, only their rows of the head are read.
+    fn choose(&mut self, mask: &Mask, hidden: &[f32]) -> u32 {
+        let model = &self.engine.model;
+        let allowed = mask.tokens();
+        let mut probabilities: Vec<f32> = if allowed.len() * 2 < model.config().vocab_size {
+            allowed.iter().map(|token| model.logit(hidden, *token)).collect()
+        } else {
+            let logits = model.logits(hidden);
+            allowed.iter().map(|token| logits[*token as usize]).collect()
+        };
+        softmax(&mut probabilities);
+        let mut best = 0;
+        for (at, p) in probabilities.iter().enumerate() {
+            if *p > probabilities[best] {
+                best = at;
+            }
+        }
+        let probability = probabilities.get(best).copied().unwrap_or(1.0);
+        self.least = self.least.min(probability);
+        self.choices += 1;
+        self.log_prob += f64::from(probability.max(f32::MIN_POSITIVE)).ln();
+        allowed.get(best).copied().unwrap_or(self.engine.end)
+    }
+
+    fn check(&self) -> Result<(), EngineError> {
+        if self.request.cancel.is_some_and(|flag| flag.load(Ordering::Relaxed)) {
+            return Err(EngineError::Cancelled);
+        }
+        if self.request.deadline.is_some_and(|at| Instant::now() >= at) {
+            return Err(EngineError::Deadline { decoded_tokens: self.usage.decoded_tokens });
+        }
+        Ok(())
+    }
+}

@@ -6,7 +6,7 @@ use super::cache::KvCache;
 use super::norm::rms_norm_row;
 use super::rope::Rope;
 use crate::config::MoeConfig;
-use crate::kernel::{Rows, RowsMut, accumulate, matmul, softmax};
+use crate::kernel::{Matrix, Rows, RowsMut, accumulate, matmul, softmax};
 
 /// Score cells from which the key-value heads are spread over threads.
 const PARALLEL_CELLS: usize = 1 << 14;
@@ -15,9 +15,9 @@ const PARALLEL_CELLS: usize = 1 << 14;
 #[derive(Debug)]
 pub(crate) struct Attention {
     /// Queries, keys and values stacked: `[(heads + 2 * kv_heads) * head_dim, hidden]`.
-    pub(crate) qkv: Vec<f32>,
+    pub(crate) qkv: Matrix,
     /// `[hidden, heads * head_dim]`.
-    pub(crate) output: Vec<f32>,
+    pub(crate) output: Matrix,
     /// `[head_dim]`.
     pub(crate) query_norm: Vec<f32>,
     /// `[head_dim]`.
@@ -54,7 +54,7 @@ impl Attention {
         let wide = (heads + 2 * kv_heads) * hd;
         s.qkv.resize(n * wide, 0.0);
         let rows = Rows { data: x, rows: n, stride: d };
-        matmul(rows, &self.qkv, wide, d, RowsMut { data: &mut s.qkv, stride: wide }, true);
+        self.qkv.apply(rows, wide, d, RowsMut { data: &mut s.qkv, stride: wide }, true);
         self.split(config, (layer, rope), n, cache, s);
 
         let past = cache.len();
@@ -89,7 +89,7 @@ impl Attention {
             }
         }
         let rows = Rows { data: &s.joined, rows: n, stride: width };
-        matmul(rows, &self.output, d, width, RowsMut { data: out, stride: d }, true);
+        self.output.apply(rows, d, width, RowsMut { data: out, stride: d }, true);
     }
 
     /// Norms and rotates queries and keys; keys and values go to the cache, queries become

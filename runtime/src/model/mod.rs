@@ -26,7 +26,7 @@ use moe::{FeedForward, Swiglu};
 use weights::Checkpoint;
 
 use crate::config::{ConfigError, MoeConfig, names};
-use crate::kernel::{Rows, RowsMut, dot, matmul};
+use crate::kernel::{Matrix, Rows, RowsMut};
 
 /// Rows of one pass: longer prompts go in pieces, so that scratch memory stays bounded.
 const STEP_ROWS: usize = 512;
@@ -84,12 +84,12 @@ pub enum ModelError {
 pub struct Model {
     config: MoeConfig,
     /// `[vocab, hidden]`.
-    embedding: Vec<f32>,
+    embedding: Matrix,
     blocks: Vec<Block>,
     /// `[hidden]`.
     norm: Vec<f32>,
     /// `[vocab, hidden]`; absent when the embedding serves.
-    head: Option<Vec<f32>>,
+    head: Option<Matrix>,
     frequencies: Vec<f32>,
 }
 
@@ -102,7 +102,7 @@ impl Model {
         config.validate()?;
         let file = Checkpoint::open(files)?;
         let (d, vocab) = (config.hidden_size, config.vocab_size);
-        let embedding = file.get(names::EMBED, &[vocab, d])?;
+        let embedding = file.matrix(&[(names::EMBED.to_owned(), vocab)], d)?;
         let blocks = (0..config.num_hidden_layers)
             .map(|layer| load_block(&config, &file, layer))
             .collect::<Result<_, _>>()?;
@@ -110,7 +110,7 @@ impl Model {
         let head = if config.tie_word_embeddings {
             None
         } else {
-            Some(file.get(names::LM_HEAD, &[vocab, d])?)
+            Some(file.matrix(&[(names::LM_HEAD.to_owned(), vocab)], d)?)
         };
         let frequencies = rope::frequencies(config.head_dim, config.rope_theta);
         Ok(Self { config, embedding, blocks, norm, head, frequencies })
@@ -155,7 +155,7 @@ impl Model {
         for (piece, tokens) in tokens.chunks(STEP_ROWS).enumerate() {
             s.x.clear();
             for token in tokens {
-                s.x.extend_from_slice(&self.embedding[*token as usize * d..][..d]);
+                s.x.extend_from_slice(&self.embedding.full[*token as usize * d..][..d]);
             }
             s.rope.fill(&self.frequencies, cache.len(), tokens.len());
             for (layer, block) in self.blocks.iter().enumerate() {
@@ -196,18 +196,19 @@ impl Model {
         let n = hidden.len() / d;
         let mut out = vec![0.0; n * vocab];
         let rows = Rows { data: hidden, rows: n, stride: d };
-        matmul(rows, self.head(), vocab, d, RowsMut { data: &mut out, stride: vocab }, true);
+        let y = RowsMut { data: &mut out, stride: vocab };
+        self.head().apply(rows, vocab, d, y, true);
         out
     }
 
     /// Computes the logit of one token, reading only its row of the head.
     pub fn logit(&self, hidden: &[f32], token: u32) -> f32 {
         let d = self.config.hidden_size;
-        dot(hidden, &self.head()[token as usize * d..][..d])
+        self.head().row_dot(token as usize, d, hidden)
     }
 
-    fn head(&self) -> &[f32] {
-        self.head.as_deref().unwrap_or(&self.embedding)
+    fn head(&self) -> &Matrix {
+        self.head.as_ref().unwrap_or(&self.embedding)
     }
 }
 
@@ -218,21 +219,17 @@ fn load_block(
 ) -> Result<Block, ModelError> {
     let (d, hd) = (config.hidden_size, config.head_dim);
     let (q, kv) = (config.num_attention_heads * hd, config.num_key_value_heads * hd);
-    let mut qkv = Vec::with_capacity((q + 2 * kv) * d);
-    for (which, rows) in [('q', q), ('k', kv), ('v', kv)] {
-        file.append(&names::projection(layer, which), &[rows, d], &mut qkv)?;
-    }
+    let qkv = [('q', q), ('k', kv), ('v', kv)]
+        .map(|(which, rows)| (names::projection(layer, which), rows));
     let attention = Attention {
-        qkv,
-        output: file.get(&names::projection(layer, 'o'), &[d, q])?,
+        qkv: file.matrix(&qkv, d)?,
+        output: file.matrix(&[(names::projection(layer, 'o'), d)], q)?,
         query_norm: file.get(&names::head_norm(layer, 'q'), &[hd])?,
         key_norm: file.get(&names::head_norm(layer, 'k'), &[hd])?,
     };
     let swiglu = |name: &dyn Fn(&str) -> String, inner: usize| -> Result<Swiglu, ModelError> {
-        let mut gate_up = Vec::with_capacity(2 * inner * d);
-        file.append(&name("gate"), &[inner, d], &mut gate_up)?;
-        file.append(&name("up"), &[inner, d], &mut gate_up)?;
-        let down = file.get(&name("down"), &[d, inner])?;
+        let gate_up = file.matrix(&[(name("gate"), inner), (name("up"), inner)], d)?;
+        let down = file.matrix(&[(name("down"), d)], inner)?;
         Ok(Swiglu { gate_up, down, inner })
     };
     let feed_forward = if config.is_sparse(layer) {

@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use crate::config::MoeConfig;
-use crate::kernel::{Rows, RowsMut, matmul, silu_mul, softmax};
+use crate::kernel::{Matrix, Rows, RowsMut, matmul, silu_mul, softmax};
 
 /// Rows of a step from which the experts are spread over threads.
 const PARALLEL_ROWS: usize = 8;
@@ -15,9 +15,9 @@ const PARALLEL_ROWS: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Swiglu {
     /// Gate and up stacked: `[2 * inner, hidden]`.
-    pub(crate) gate_up: Vec<f32>,
+    pub(crate) gate_up: Matrix,
     /// `[hidden, inner]`.
-    pub(crate) down: Vec<f32>,
+    pub(crate) down: Matrix,
     /// Inner width.
     pub(crate) inner: usize,
 }
@@ -29,10 +29,10 @@ impl Swiglu {
         let n = b.x.len() / d;
         let rows = Rows { data: b.x, rows: n, stride: d };
         let two = 2 * self.inner;
-        matmul(rows, &self.gate_up, two, d, RowsMut { data: b.wide, stride: two }, parallel);
+        self.gate_up.apply(rows, two, d, RowsMut { data: b.wide, stride: two }, parallel);
         silu_mul(&b.wide[..n * two], self.inner, &mut b.narrow[..n * self.inner]);
         let rows = Rows { data: b.narrow, rows: n, stride: self.inner };
-        matmul(rows, &self.down, d, self.inner, RowsMut { data: b.y, stride: d }, parallel);
+        self.down.apply(rows, d, self.inner, RowsMut { data: b.y, stride: d }, parallel);
     }
 }
 

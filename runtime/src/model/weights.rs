@@ -1,9 +1,11 @@
 //! Reading a checkpoint: safetensors in f32, f16 or bf16, held in memory as f32.
 
 use half::{bf16, f16};
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use super::ModelError;
+use crate::kernel::Matrix;
 
 /// The tensors of one or more safetensors files.
 pub(crate) struct Checkpoint<'a> {
@@ -31,18 +33,42 @@ impl<'a> Checkpoint<'a> {
         Ok(out)
     }
 
-    /// Appends a tensor to `out`, so that several stand stacked.
-    pub(crate) fn append(
+    /// Returns tensors of one width stacked into one matrix.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::get`].
+    pub(crate) fn matrix(
         &self,
-        name: &str,
-        shape: &[usize],
-        out: &mut Vec<f32>,
-    ) -> Result<(), ModelError> {
-        let tensor = self
-            .files
+        parts: &[(String, usize)],
+        width: usize,
+    ) -> Result<Matrix, ModelError> {
+        let mut matrix = Matrix::default();
+        let mut exact = true;
+        for (name, rows) in parts {
+            self.append(name, &[*rows, width], &mut matrix.full)?;
+            let tensor = self.find(name)?;
+            exact &= tensor.dtype() == Dtype::F16;
+            let bits = tensor.data().as_chunks().0.iter().map(|b| u16::from_le_bytes(*b));
+            if exact {
+                matrix.half.extend(bits);
+            }
+        }
+        if !exact || matrix.full.iter().any(|v| !v.is_finite()) {
+            matrix.half = Vec::new();
+        }
+        Ok(matrix)
+    }
+
+    fn find(&self, name: &str) -> Result<TensorView<'_>, ModelError> {
+        self.files
             .iter()
             .find_map(|file| file.tensor(name).ok())
-            .ok_or_else(|| ModelError::Missing(name.to_owned()))?;
+            .ok_or_else(|| ModelError::Missing(name.to_owned()))
+    }
+
+    /// Appends a tensor to `out`, so that several stand stacked.
+    fn append(&self, name: &str, shape: &[usize], out: &mut Vec<f32>) -> Result<(), ModelError> {
+        let tensor = self.find(name)?;
         if tensor.shape() != shape {
             return Err(ModelError::Shape {
                 name: name.to_owned(),

@@ -53,7 +53,7 @@ impl Matrix {
                         k,
                         y: right,
                         stride: m - middle,
-                    })
+                    });
                 },
             );
         } else {
@@ -257,6 +257,7 @@ fn fits(len: usize, rows: usize, stride: usize, width: usize) -> bool {
 ///
 /// # Shapes
 /// `(n, m, k)`: `x: [n, k]`, `w: [k, m]`, `y: [n, m]`.
+#[expect(clippy::needless_pass_by_value, reason = "a view to write into is used up")]
 #[expect(unsafe_code, reason = "the gemm crate takes raw pointers; bounds are asserted before")]
 fn product(
     (n, m, k): (usize, usize, usize),

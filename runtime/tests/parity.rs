@@ -1,4 +1,5 @@
 //! The decoder gives the logits that `transformers` gives for the same checkpoint.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 use std::path::PathBuf;
 

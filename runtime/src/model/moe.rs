@@ -25,6 +25,7 @@ pub(crate) struct Swiglu {
 impl Swiglu {
     /// # Shapes
     /// `x: [n, hidden]` → `y: [n, hidden]`; `wide: [n, 2 * inner]`, `narrow: [n, inner]` are scratch.
+    #[expect(clippy::needless_pass_by_value, reason = "views to write into are used up")]
     fn forward(&self, b: Buffers<'_>, d: usize, parallel: bool) {
         let n = b.x.len() / d;
         let rows = Rows { data: b.x, rows: n, stride: d };

@@ -92,9 +92,10 @@ impl PackFiles {
 
     /// Returns the files below a folder, in order of their paths.
     pub fn below<'a>(&'a self, folder: &'a str) -> impl Iterator<Item = (&'a str, &'a Arc<[u8]>)> {
-        self.0.range(folder.to_owned()..).take_while(move |(p, _)| p.starts_with(folder)).map(
-            |(path, bytes)| (path.as_str(), bytes),
-        )
+        self.0
+            .range(folder.to_owned()..)
+            .take_while(move |(p, _)| p.starts_with(folder))
+            .map(|(path, bytes)| (path.as_str(), bytes))
     }
 }
 
@@ -128,8 +129,8 @@ impl Pack {
             .map_err(|error| invalid("pack.toml", error.to_string()))?;
         let mut tools = Vec::new();
         for (path, bytes) in files.below("tools/").filter(|(path, _)| path.ends_with(".json")) {
-            let spec: ToolSpec = serde_json::from_slice(bytes)
-                .map_err(|error| invalid(path, error.to_string()))?;
+            let spec: ToolSpec =
+                serde_json::from_slice(bytes).map_err(|error| invalid(path, error.to_string()))?;
             tools.push(Arc::new(spec));
         }
         Ok(Self { manifest, tools, files })

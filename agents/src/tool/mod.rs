@@ -12,7 +12,7 @@ mod table;
 
 pub use context::{Approval, Limits, ToolContext, arguments_sha256};
 pub use error::ToolError;
-pub use spec::{Effect, InvalidCase, Expectation, ToolSpec, Vector, decode, warning};
+pub use spec::{Effect, Expectation, InvalidCase, ToolSpec, Vector, decode, warning};
 pub use table::{Table, Window};
 
 use serde_json::Value;

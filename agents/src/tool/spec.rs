@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use jsonschema::error::ValidationErrorKind;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -164,23 +165,56 @@ impl ToolSpec {
         Self::check(&self.output, &self.output_schema, result)
     }
 
+    /// Names the arguments that are absent though the schema wants them; where it offers several
+    /// ways to call the tool, those of the way that lacks least.
+    pub fn missing(&self, arguments: &Value) -> Vec<String> {
+        let Ok(validator) = self.input.get_or_init(|| compile(&self.input_schema)) else {
+            return Vec::new();
+        };
+        let mut names = Vec::new();
+        for error in validator.iter_errors(arguments) {
+            for name in lacking(&error) {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        names
+    }
+
     fn check(
         slot: &OnceLock<Result<jsonschema::Validator, String>>,
         schema: &Value,
         instance: &Value,
     ) -> Result<(), ToolError> {
-        let validator = slot.get_or_init(|| {
-            jsonschema::options()
-                .should_validate_formats(true)
-                .build(schema)
-                .map_err(|error| error.to_string())
-        });
+        let validator = slot.get_or_init(|| compile(schema));
         let validator = validator
             .as_ref()
             .map_err(|error| ToolError::invalid("", format!("schema does not compile: {error}")))?;
         validator.validate(instance).map_err(|error| {
             ToolError::invalid(error.instance_path().to_string(), error.to_string())
         })
+    }
+}
+
+fn compile(schema: &Value) -> Result<jsonschema::Validator, String> {
+    jsonschema::options()
+        .should_validate_formats(true)
+        .build(schema)
+        .map_err(|error| error.to_string())
+}
+
+/// Returns what a fault of the schema says is absent; nothing for faults of another kind.
+fn lacking(error: &jsonschema::ValidationError<'_>) -> Vec<String> {
+    match error.kind() {
+        ValidationErrorKind::Required { property } => {
+            property.as_str().map(str::to_owned).into_iter().collect()
+        }
+        ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
+            let ways = context.iter().map(|way| way.iter().flat_map(lacking).collect::<Vec<_>>());
+            ways.filter(|names| !names.is_empty()).min_by_key(Vec::len).unwrap_or_default()
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -93,7 +93,11 @@ impl Table {
         self.find(name).ok_or_else(|| {
             ToolError::invalid(
                 "/dataset",
-                format!("{} has no column `{name}`; it has {}", self.source, self.columns.join(", ")),
+                format!(
+                    "{} has no column `{name}`; it has {}",
+                    self.source,
+                    self.columns.join(", ")
+                ),
             )
         })
     }

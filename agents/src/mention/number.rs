@@ -1,0 +1,557 @@
+//! Numbers as people write them: `200,000`, `35 grand`, `6.49 pct`, `$1.2m`, `三百五十萬元`, `30y`.
+
+use std::sync::OnceLock;
+
+use regex::Regex;
+use rust_decimal::Decimal;
+
+use super::{Found, Kind, boundary};
+
+const CURRENCY_SIGNS: [(&str, &str); 15] = [
+    ("NT$", "TWD"),
+    ("US$", "USD"),
+    ("HK$", "HKD"),
+    ("A$", "AUD"),
+    ("S$", "SGD"),
+    ("C$", "CAD"),
+    ("RMB", "CNY"),
+    ("$", "USD"),
+    ("€", "EUR"),
+    ("£", "GBP"),
+    ("¥", "CNY"),
+    ("￥", "CNY"),
+    ("₩", "KRW"),
+    ("₹", "INR"),
+    ("R$", "BRL"),
+];
+
+pub(super) const CODES: [&str; 34] = [
+    "USD", "EUR", "GBP", "JPY", "CNY", "TWD", "HKD", "SGD", "AUD", "CAD", "CHF", "SEK", "NOK",
+    "DKK", "NZD", "INR", "KRW", "BRL", "MXN", "ZAR", "THB", "MYR", "IDR", "PHP", "VND", "PLN",
+    "CZK", "HUF", "TRY", "AED", "SAR", "ILS", "KWD", "BHD",
+];
+
+/// Words after a number that name a currency; empty where the word fits several.
+const CURRENCY_WORDS: [(&str, &str); 42] = [
+    ("元", ""),
+    ("塊錢", ""),
+    ("块钱", ""),
+    ("塊", ""),
+    ("块", ""),
+    ("圓", ""),
+    ("us dollars", "USD"),
+    ("dollars", "USD"),
+    ("dollar", "USD"),
+    ("bucks", "USD"),
+    ("usd", "USD"),
+    ("euros", "EUR"),
+    ("euro", "EUR"),
+    ("eur", "EUR"),
+    ("pounds", "GBP"),
+    ("pound", "GBP"),
+    ("quid", "GBP"),
+    ("yen", "JPY"),
+    ("yuan", "CNY"),
+    ("rmb", "CNY"),
+    ("renminbi", "CNY"),
+    ("新台幣", "TWD"),
+    ("新臺幣", "TWD"),
+    ("台幣", "TWD"),
+    ("臺幣", "TWD"),
+    ("元新台幣", "TWD"),
+    ("人民币", "CNY"),
+    ("人民幣", "CNY"),
+    ("元人民币", "CNY"),
+    ("美元", "USD"),
+    ("美金", "USD"),
+    ("歐元", "EUR"),
+    ("欧元", "EUR"),
+    ("日圓", "JPY"),
+    ("日圆", "JPY"),
+    ("日元", "JPY"),
+    ("港幣", "HKD"),
+    ("港币", "HKD"),
+    ("港元", "HKD"),
+    ("英鎊", "GBP"),
+    ("英镑", "GBP"),
+    ("ntd", "TWD"),
+];
+
+/// Words after a number that name a unit; durations have a `:` in front.
+const UNITS: [(&str, &str); 115] = [
+    ("months", ":month"),
+    ("month", ":month"),
+    ("mths", ":month"),
+    ("mth", ":month"),
+    ("mos", ":month"),
+    ("mo", ":month"),
+    ("years", ":year"),
+    ("year", ":year"),
+    ("yrs", ":year"),
+    ("yr", ":year"),
+    ("y", ":year"),
+    ("days", ":day"),
+    ("day", ":day"),
+    ("d", ":day"),
+    ("weeks", ":week"),
+    ("week", ":week"),
+    ("wks", ":week"),
+    ("wk", ":week"),
+    ("hours", ":hour"),
+    ("hour", ":hour"),
+    ("hrs", ":hour"),
+    ("hr", ":hour"),
+    ("h", ":hour"),
+    ("minutes", ":minute"),
+    ("minute", ":minute"),
+    ("mins", ":minute"),
+    ("min", ":minute"),
+    ("seconds", ":second"),
+    ("second", ":second"),
+    ("secs", ":second"),
+    ("sec", ":second"),
+    ("quarters", ":quarter"),
+    ("quarter", ":quarter"),
+    ("個月", ":month"),
+    ("个月", ":month"),
+    ("個年", ":year"),
+    ("年", ":year"),
+    ("期", "period"),
+    ("天", ":day"),
+    ("日", ":day"),
+    ("週", ":week"),
+    ("周", ":week"),
+    ("星期", ":week"),
+    ("個小時", ":hour"),
+    ("个小时", ":hour"),
+    ("小時", ":hour"),
+    ("小时", ":hour"),
+    ("分鐘", ":minute"),
+    ("分钟", ":minute"),
+    ("秒", ":second"),
+    ("季", ":quarter"),
+    ("kwh", "kwh"),
+    ("mwh", "mwh"),
+    ("gwh", "gwh"),
+    ("wh", "wh"),
+    ("kw", "kw"),
+    ("mw", "mw"),
+    ("kwp", "kw"),
+    ("mwp", "mw"),
+    ("w", "w"),
+    ("kva", "kva"),
+    ("度電", "kwh"),
+    ("度电", "kwh"),
+    ("度", "kwh"),
+    ("千瓦時", "kwh"),
+    ("千瓦时", "kwh"),
+    ("千瓦", "kw"),
+    ("兆瓦", "mw"),
+    ("瓩", "kw"),
+    ("kilometres", "km"),
+    ("kilometers", "km"),
+    ("km", "km"),
+    ("kms", "km"),
+    ("公里", "km"),
+    ("千米", "km"),
+    ("miles", "mile"),
+    ("mile", "mile"),
+    ("mi", "mile"),
+    ("英里", "mile"),
+    ("basis points", "bp"),
+    ("bps", "bp"),
+    ("bp", "bp"),
+    ("w/m2", "w/m2"),
+    ("°c", "celsius"),
+    ("degrees", "celsius"),
+    ("℃", "celsius"),
+    ("kg/kwh", "kg/kwh"),
+    ("kg", "kg"),
+    ("tonnes", "t"),
+    ("公斤/度", "kg/kwh"),
+    ("公斤", "kg"),
+    ("噸", "t"),
+    ("吨", "t"),
+    ("pulls", "pull"),
+    ("pull", "pull"),
+    ("抽", "pull"),
+    ("players", "player"),
+    ("player", "player"),
+    ("名玩家", "player"),
+    ("位玩家", "player"),
+    ("units", "unit"),
+    ("pcs", "unit"),
+    ("件", "unit"),
+    ("個", "unit"),
+    ("个", "unit"),
+    ("筆", "unit"),
+    ("笔", "unit"),
+    ("人", "player"),
+    ("customers", "customer"),
+    ("戶", "customer"),
+    ("户", "customer"),
+    ("kwdc", "kw"),
+    ("kwac", "kw"),
+    ("x", "unit"),
+    ("次", "unit"),
+];
+
+const CJK_DIGITS: &str = "零一二三四五六七八九";
+
+/// Reads a Chinese numeral (`三百五十萬`, `二〇二六`, `六點四九`), both scripts.
+pub fn chinese_number(text: &str) -> Option<Decimal> {
+    let normal: String = text
+        .chars()
+        .map(|c| match c {
+            '〇' => '零',
+            '兩' | '两' | '貳' => '二',
+            '萬' => '万',
+            '億' => '亿',
+            '點' => '点',
+            other => other,
+        })
+        .collect();
+    let (whole, fraction) = normal.split_once('点').unwrap_or((&normal, ""));
+    let mut value = chinese_whole(whole)?;
+    let mut scale = Decimal::ONE;
+    for c in fraction.chars() {
+        scale /= Decimal::TEN;
+        value += Decimal::from(digit(c)?) * scale;
+    }
+    Some(value)
+}
+
+fn digit(c: char) -> Option<u32> {
+    CJK_DIGITS.chars().position(|d| d == c).map(|d| d as u32)
+}
+
+fn chinese_whole(text: &str) -> Option<Decimal> {
+    if text.is_empty() {
+        return None;
+    }
+    if text.chars().count() > 1 && text.chars().all(|c| digit(c).is_some()) {
+        let digits: String = text.chars().filter_map(digit).map(|d| d.to_string()).collect();
+        return digits.parse().ok();
+    }
+    let (mut total, mut section, mut current) = (0u64, 0u64, 0u64);
+    let mut last_unit = 1;
+    for c in text.chars() {
+        if let Some(d) = digit(c) {
+            if d == 0 {
+                last_unit = 1;
+            }
+            current = u64::from(d);
+            continue;
+        }
+        let unit = match c {
+            '十' => 10,
+            '百' => 100,
+            '千' => 1000,
+            '万' => 10_000,
+            '亿' => 100_000_000,
+            _ => return None,
+        };
+        if unit < 10_000 {
+            section += current.max(u64::from(unit == 10 && current == 0)) * unit;
+        } else {
+            total = (total + section + current).checked_mul(unit)?;
+            section = 0;
+        }
+        current = 0;
+        last_unit = unit;
+    }
+    // A digit right after a unit means the next lower unit: 三千五 is 3,500.
+    total += section + current * if last_unit >= 100 { last_unit / 10 } else { 1 };
+    Some(Decimal::from(total))
+}
+
+fn digits() -> &'static Regex {
+    static RE: OnceLock<Regex> = OnceLock::new();
+    RE.get_or_init(|| regex(r"^[-+−]?(?:\d{1,3}(?:[,，']\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"))
+}
+
+fn chinese() -> &'static Regex {
+    static RE: OnceLock<Regex> = OnceLock::new();
+    RE.get_or_init(|| {
+        regex(r"^[零〇一二兩两三四五六七八九十百千萬万億亿]+(?:[點点][零〇一二三四五六七八九]+)?")
+    })
+}
+
+fn multiplier() -> &'static Regex {
+    static RE: OnceLock<Regex> = OnceLock::new();
+    RE.get_or_init(|| {
+        regex(r"^(?i:\s?(?:million|thousand|billion|grand|mil|mn|bn|k|m)\b|\s?(?:萬億|万亿|億|亿|千萬|千万|百萬|百万|萬|万|千|百))")
+    })
+}
+
+#[expect(clippy::expect_used, reason = "the patterns are constants; a test compiles each")]
+pub(super) fn regex(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("constant pattern")
+}
+
+fn words() -> &'static Regex {
+    static RE: OnceLock<Regex> = OnceLock::new();
+    RE.get_or_init(|| {
+        let small = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|million|half a million|a dozen";
+        regex(&format!(r"^(?i:(?:{small})(?:[- ](?:and )?(?:{small}))*)\b"))
+    })
+}
+
+/// Reads English number words up to millions.
+fn english_number(text: &str) -> Option<Decimal> {
+    let lower = text.to_lowercase().replace('-', " ").replace(" and ", " ");
+    match lower.as_str() {
+        "half a million" => return Some(Decimal::from(500_000)),
+        "a dozen" => return Some(Decimal::from(12)),
+        "hundred" | "thousand" | "million" => return None,
+        _ => {}
+    }
+    const ONES: [&str; 20] = [
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "thirteen",
+        "fourteen",
+        "fifteen",
+        "sixteen",
+        "seventeen",
+        "eighteen",
+        "nineteen",
+    ];
+    const TENS: [&str; 8] =
+        ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
+    let (mut total, mut current) = (0u64, 0u64);
+    for word in lower.split_whitespace() {
+        if let Some(n) = ONES.iter().position(|w| *w == word) {
+            current += n as u64;
+        } else if let Some(n) = TENS.iter().position(|w| *w == word) {
+            current += (n as u64 + 2) * 10;
+        } else {
+            let unit = match word {
+                "hundred" => 100,
+                "thousand" => 1000,
+                "million" => 1_000_000,
+                _ => return None,
+            };
+            if unit == 100 {
+                current = current.max(1) * 100;
+            } else {
+                total += current.max(1) * unit;
+                current = 0;
+            }
+        }
+    }
+    Some(Decimal::from(total + current))
+}
+
+/// A bare number at the start of `text`: value and length.
+fn magnitude(text: &str) -> Option<(Decimal, usize)> {
+    let (mut value, mut end) = if let Some(m) = digits().find(text) {
+        let plain = m.as_str().replace([',', '，', '\'', '+'], "").replace('−', "-");
+        (plain.parse::<Decimal>().ok()?, m.end())
+    } else if let Some(m) = chinese().find(text) {
+        return chinese_number(m.as_str()).map(|value| (value.normalize(), m.end()));
+    } else {
+        let m = words().find(text)?;
+        (english_number(m.as_str())?, m.end())
+    };
+    while let Some(m) = multiplier().find(&text[end..]) {
+        let factor: u64 = match m.as_str().trim().to_lowercase().as_str() {
+            "thousand" | "grand" | "k" | "千" => 1000,
+            "million" | "mil" | "mn" | "m" | "百萬" | "百万" => 1_000_000,
+            "billion" | "bn" => 1_000_000_000,
+            "百" => 100,
+            "萬" | "万" => 10_000,
+            "千萬" | "千万" => 10_000_000,
+            "億" | "亿" => 100_000_000,
+            _ => 1_000_000_000_000,
+        };
+        // 千瓦 and 百分 are units, not multipliers.
+        let rest = &text[end + m.end()..];
+        if rest.starts_with(['瓦', '分', '米']) {
+            break;
+        }
+        value = value.checked_mul(Decimal::from(factor))?;
+        end += m.end();
+    }
+    Some((value.normalize(), end))
+}
+
+/// Reads a number with its sign, multiplier, currency, percent sign or unit.
+pub(super) fn scan(text: &str, at: usize, previous: Option<char>) -> Option<Found> {
+    let rest = &text[at..];
+    let first = rest.chars().next()?;
+    if first.is_ascii_alphanumeric() && !boundary(previous) {
+        return None;
+    }
+    if rest.starts_with("百分之") {
+        let (value, length) = magnitude(&rest["百分之".len()..])?;
+        let end = at + "百分之".len() + length;
+        return Some(Found { start: at, end, kind: Kind::Percent { value: value.to_string() } });
+    }
+    if let Some(found) = prefixed(text, at) {
+        return Some(found);
+    }
+    if matches!(first, '-' | '+' | '−') && previous.is_some_and(|c| c.is_alphanumeric()) {
+        return None;
+    }
+    let (value, length) = magnitude(rest)?;
+    let is_chinese = chinese().is_match(rest);
+    let kind_end = suffix(text, at + length, value);
+    if is_chinese && text[at..at + length].chars().count() == 1 && kind_end.is_none() {
+        // A lone 一 or 十 is more often a word than a number.
+        return None;
+    }
+    let (kind, end) = match kind_end {
+        Some((kind, end)) => (kind, end),
+        None => {
+            let next = text[at + length..].chars().next();
+            let glued = next.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_')
+                || (next == Some('-')
+                    && text[at + length + 1..]
+                        .chars()
+                        .next()
+                        .is_some_and(|c| c.is_ascii_alphanumeric()));
+            if glued && first.is_ascii_digit() {
+                return None;
+            }
+            (Kind::Number { value: value.to_string(), unit: String::new() }, at + length)
+        }
+    };
+    Some(Found { start: at, end, kind })
+}
+
+/// `$35k`, `USD 200`, `NT$三百萬`.
+fn prefixed(text: &str, at: usize) -> Option<Found> {
+    let rest = &text[at..];
+    let negative = rest.starts_with(['-', '−']);
+    let skip = if negative { rest.chars().next()?.len_utf8() } else { 0 };
+    let body = &rest[skip..];
+    let codes = CODES.iter().map(|code| (*code, *code));
+    let (sign, currency) =
+        CURRENCY_SIGNS.iter().copied().chain(codes).find(|(sign, _)| body.starts_with(sign))?;
+    let gap = body[sign.len()..].len() - body[sign.len()..].trim_start_matches(' ').len();
+    let from = skip + sign.len() + gap;
+    let (mut value, length) = magnitude(&rest[from..])?;
+    if negative {
+        value = -value;
+    }
+    let kind = Kind::Money { value: value.to_string(), currency: currency.to_owned() };
+    Some(Found { start: at, end: at + from + length, kind })
+}
+
+/// Reads what stands after a number: percent, currency or unit.
+fn suffix(text: &str, at: usize, value: Decimal) -> Option<(Kind, usize)> {
+    let rest = &text[at..];
+    let gap = rest.len() - rest.trim_start_matches([' ', '-']).len();
+    let gap = if gap <= 1 { gap } else { 0 };
+    let body = &rest[gap..];
+    let value = value.to_string();
+    for sign in
+        ["%", "％", "percentage points", "percent", "per cent", "pct", "趴", "個百分點", "个百分点"]
+    {
+        if starts_with_word(body, sign) {
+            return Some((Kind::Percent { value }, at + gap + sign.len()));
+        }
+    }
+    let codes = CODES.iter().map(|code| (*code, *code));
+    let best = CURRENCY_WORDS
+        .iter()
+        .copied()
+        .chain(codes)
+        .filter(|(word, _)| starts_with_word(body, word))
+        .max_by_key(|(word, _)| word.len());
+    if let Some((word, currency)) = best {
+        let kind = Kind::Money { value, currency: currency.to_owned() };
+        return Some((kind, at + gap + word.len()));
+    }
+    let (word, unit) = UNITS
+        .iter()
+        .filter(|(word, _)| starts_with_word(body, word))
+        .max_by_key(|(word, _)| word.len())?;
+    // 3月5日 and 5年期 belong to dates and durations; `m` as a unit was read as a multiplier.
+    let kind = match unit.strip_prefix(':') {
+        Some(unit) => Kind::Duration { value, unit: unit.to_owned() },
+        None => Kind::Number { value, unit: (*unit).to_owned() },
+    };
+    Some((kind, at + gap + word.len()))
+}
+
+/// Compares without case; a Latin word must end here.
+fn starts_with_word(text: &str, word: &str) -> bool {
+    let Some(head) = text.get(..word.len()) else { return false };
+    if !head.eq_ignore_ascii_case(word) {
+        return false;
+    }
+    let latin = word.chars().next_back().is_some_and(|c| c.is_ascii_alphanumeric());
+    !latin || text[word.len()..].chars().next().is_none_or(|c| !c.is_ascii_alphanumeric())
+}
+
+/// A currency code that stands alone (`in EUR`).
+pub(super) fn currency(text: &str, at: usize, previous: Option<char>) -> Option<Found> {
+    if !boundary(previous) {
+        return None;
+    }
+    let rest = &text[at..];
+    let code = CODES.iter().find(|code| {
+        rest.starts_with(**code)
+            && rest[3..].chars().next().is_none_or(|c| !c.is_ascii_alphanumeric())
+    });
+    let (length, value) = match code {
+        Some(code) => (3, *code),
+        None => CURRENCY_WORDS
+            .iter()
+            .filter(|(word, _)| {
+                !word.is_ascii() && rest.starts_with(word) && !word.starts_with('元')
+            })
+            .map(|(word, code)| (word.len(), *code))
+            .max_by_key(|(length, _)| *length)?,
+    };
+    Some(Found { start: at, end: at + length, kind: Kind::Currency { value: value.to_owned() } })
+}
+
+fn plain(kind: &Kind) -> Option<&str> {
+    match kind {
+        Kind::Number { value, .. } | Kind::Money { value, .. } => Some(value),
+        Kind::Percent { value } => Some(value),
+        _ => None,
+    }
+}
+
+/// Joins three or more numbers that only commas part into one list.
+pub(super) fn join_lists(text: &str, found: &mut Vec<Found>) {
+    let mut i = 0;
+    while i < found.len() {
+        let mut j = i;
+        while j + 1 < found.len()
+            && plain(&found[j].kind).is_some()
+            && plain(&found[j + 1].kind).is_some()
+            && is_separator(&text[found[j].end..found[j + 1].start])
+        {
+            j += 1;
+        }
+        if j - i >= 2 {
+            let values =
+                found[i..=j].iter().filter_map(|f| plain(&f.kind).map(str::to_owned)).collect();
+            let joined =
+                Found { start: found[i].start, end: found[j].end, kind: Kind::List { values } };
+            found.splice(i..=j, [joined]);
+        }
+        i += 1;
+    }
+}
+
+fn is_separator(gap: &str) -> bool {
+    let gap = gap.trim();
+    matches!(gap, "," | "，" | "、" | ";" | "；" | "/" | ", and" | "and" | "和" | "與" | "与" | "")
+}

@@ -1,0 +1,110 @@
+use jiff::civil::date;
+
+use super::*;
+
+fn read(text: &str) -> Vec<String> {
+    find(text, date(2026, 11, 24))
+        .into_iter()
+        .map(|m| match m.kind {
+            Kind::Number { value, unit } => format!("num {value} {unit}").trim_end().to_owned(),
+            Kind::Percent { value } => format!("pct {value}"),
+            Kind::Money { value, currency } => format!("money {value} {currency}"),
+            Kind::Duration { value, unit } => format!("dur {value} {unit}"),
+            Kind::Date { value } => format!("date {value}"),
+            Kind::Period { start, end } => format!("period {start} {end}"),
+            Kind::DateTime { value } => format!("time {value}"),
+            Kind::Currency { value } => format!("currency {value}"),
+            Kind::List { values } => format!("list {}", values.join(" ")),
+            Kind::Id { value } => format!("id {value}"),
+            Kind::Hex { value } => format!("hex {value}"),
+            Kind::Name { value } => format!("name {value}"),
+            Kind::Block { .. } => "block".to_owned(),
+        })
+        .collect()
+}
+
+#[test]
+fn amounts_rates_and_terms_have_canonical_values() {
+    assert_eq!(
+        read("What is the monthly payment on a 200,000 loan at 6% over 360 months?"),
+        ["num 200000", "pct 6", "dur 360 month"]
+    );
+    assert_eq!(read("35 grand at 6.49 pct, 5 yrs"), ["num 35000", "pct 6.49", "dur 5 year"]);
+    assert_eq!(
+        read("$1.2m or €35k or USD 300"),
+        ["money 1200000 USD", "money 35000 EUR", "money 300 USD"]
+    );
+    assert_eq!(
+        read("貸款三百五十萬元，年利率百分之三點一，30年"),
+        ["money 3500000 ", "pct 3.1", "dur 30 year"]
+    );
+    assert_eq!(read("我們工廠用電1,250,000度，排放係數0.494"), ["num 1250000 kwh", "num 0.494"]);
+    assert_eq!(read("thirty five thousand over five years"), ["num 35000", "dur 5 year"]);
+    assert_eq!(read("贷款20万，5年期"), ["num 200000", "dur 5 year"]);
+}
+
+#[test]
+fn codes_are_kept_as_written() {
+    assert_eq!(read("Is 1M8GDM9AXKP042788 a valid VIN?"), ["id 1M8GDM9AXKP042788"]);
+    assert_eq!(read("P0420 and U0100 on car CUST-88"), ["id P0420", "id U0100", "id CUST-88"]);
+    assert_eq!(read("DE89 3704 0044 0532 0130 00 ok?"), ["id DE89 3704 0044 0532 0130 00"]);
+    assert_eq!(read("這個IBAN對嗎:DE89370400440532013000"), ["id DE89370400440532013000"]);
+    assert_eq!(read("use finance_returns_250"), ["id finance_returns_250"]);
+    assert_eq!(read("scan says 41 0C 1A F8"), ["hex 41 0C 1A F8"]);
+}
+
+#[test]
+fn days_and_windows_are_resolved_against_today() {
+    assert_eq!(read("on 2026-03-05 and 5 March 2026"), ["date 2026-03-05", "date 2026-03-05"]);
+    assert_eq!(read("next Tuesday"), ["date 2026-12-01"]);
+    assert_eq!(read("2026年3月5日到3月8日"), ["date 2026-03-05", "date 2026-03-08"]);
+    assert_eq!(read("in March 2026"), ["period 2026-03-01 2026-04-01"]);
+    assert_eq!(read("at 2026-03-01T00:00:00Z"), ["time 2026-03-01T00:00:00Z"]);
+}
+
+#[test]
+fn rows_of_numbers_are_one_list() {
+    assert_eq!(read("loads 3, 4.5, 6 and 7 kW"), ["list 3 4.5 6 7"]);
+    assert_eq!(read("between 10 and 20"), ["num 10", "num 20"]);
+}
+
+#[test]
+fn names_are_found_in_running_text_and_in_quotes() {
+    assert_eq!(read("Screen Banco Nacional de Cuba for us"), ["name Banco Nacional de Cuba"]);
+    assert_eq!(read("查一下「王小明」"), ["name 王小明"]);
+}
+
+#[test]
+fn the_planner_sees_references_in_place_of_values() {
+    let text = "200,000 at 6% for CUST-88";
+    let mentions = find(text, date(2026, 11, 24));
+    assert_eq!(annotate(text, &mentions), "[$1 num] at [$2 pct] for [$3 id cust-#]");
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_read_without_panic_and_spans_are_in_order(text in "\\PC{0,120}") {
+        let mentions = find(&text, date(2026, 11, 24));
+        let mut at = 0;
+        for mention in &mentions {
+            assert!(mention.start >= at && mention.end > mention.start);
+            assert_eq!(&text[mention.start..mention.end], mention.text);
+            at = mention.end;
+        }
+    }
+
+    #[test]
+    fn a_grouped_number_is_read_back(n in 1000u64..999_999_999) {
+        let digits = n.to_string();
+        let grouped = digits
+            .as_bytes()
+            .rchunks(3)
+            .rev()
+            .map(|c| std::str::from_utf8(c).unwrap())
+            .collect::<Vec<_>>()
+            .join(",");
+        let read = read(&format!("borrow {grouped} now"));
+        let expected: rust_decimal::Decimal = n.into();
+        assert_eq!(read, [format!("num {}", expected.normalize())]);
+    }
+}

@@ -1,0 +1,197 @@
+//! Codes, names, hexadecimal bytes, quoted text and pasted documents.
+
+use std::sync::OnceLock;
+
+use regex::Regex;
+
+use super::number::{CODES, regex};
+use super::{Found, Kind, boundary};
+
+const QUOTES: [(char, char); 6] =
+    [('"', '"'), ('“', '”'), ('「', '」'), ('『', '』'), ('《', '》'), ('‘', '’')];
+
+/// Text between quotation marks, up to 200 characters.
+pub(super) fn quoted(text: &str, at: usize) -> Option<Found> {
+    let rest = &text[at..];
+    let open = rest.chars().next()?;
+    let (_, close) = QUOTES.iter().find(|(o, _)| *o == open)?;
+    let body = &rest[open.len_utf8()..];
+    let length = body.find(*close)?;
+    let value = body[..length].trim();
+    if value.is_empty() || value.chars().count() > 200 {
+        return None;
+    }
+    let end = at + open.len_utf8() + length + close.len_utf8();
+    let kind = if is_code(value) {
+        Kind::Id { value: value.to_owned() }
+    } else {
+        Kind::Name { value: value.to_owned() }
+    };
+    Some(Found { start: at, end, kind })
+}
+
+/// A pasted XML document, MT message or JSON value: everything to the end of the request.
+pub(super) fn block(text: &str, at: usize, previous: Option<char>) -> Option<Found> {
+    static RE: OnceLock<Regex> = OnceLock::new();
+    let start = RE.get_or_init(|| {
+        regex(r#"^(?:<\?xml|<[A-Za-z][\w:.-]*[ >]|\{1:F|:20:|\{\s*"|BO_ |VERSION ")"#)
+    });
+    let rest = &text[at..];
+    if !start.is_match(rest) || previous.is_some_and(char::is_alphanumeric) {
+        return None;
+    }
+    let value = rest.trim_end();
+    (value.len() > 12).then(|| Found {
+        start: at,
+        end: at + value.len(),
+        kind: Kind::Block { value: value.to_owned() },
+    })
+}
+
+/// At least two spaced bytes (`41 0C 1A F8`), with a letter or a leading zero among them.
+pub(super) fn hex(text: &str, at: usize, previous: Option<char>) -> Option<Found> {
+    static RE: OnceLock<Regex> = OnceLock::new();
+    let bytes =
+        RE.get_or_init(|| regex(r"^(?:0x)?[0-9A-Fa-f]{2}(?:[ :](?:0x)?[0-9A-Fa-f]{2}){1,}\b"));
+    if !boundary(previous) {
+        return None;
+    }
+    let found = bytes.find(&text[at..])?;
+    let value = found.as_str();
+    let tokens: Vec<&str> = value.split([' ', ':']).collect();
+    let telling = tokens.iter().any(|t| {
+        let has_letter = t.chars().any(|c| c.is_ascii_alphabetic());
+        let has_digit = t.chars().any(|c| c.is_ascii_digit());
+        (has_letter && has_digit) || t.starts_with('0') || matches!(*t, "FF" | "ff" | "AA" | "aa")
+    });
+    let clock = value.contains(':') && tokens.len() <= 3;
+    (telling && !clock && (tokens.len() >= 3 || !value.contains(':'))).then(|| Found {
+        start: at,
+        end: at + value.len(),
+        kind: Kind::Hex { value: value.to_owned() },
+    })
+}
+
+/// Account numbers written in groups (`DE89 3704 0044 0532 0130 00`, `4111 1111 1111 1111`).
+pub(super) fn long_id(text: &str, at: usize, previous: Option<char>) -> Option<Found> {
+    static RE: OnceLock<Regex> = OnceLock::new();
+    let grouped = RE.get_or_init(|| {
+        regex(r"^(?:[A-Z]{2}\d{2}(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,4})?|\d{4}(?:[ -]\d{4}){3}|\d{11,})\b")
+    });
+    if !boundary(previous) {
+        return None;
+    }
+    let found = grouped.find(&text[at..])?;
+    Some(Found {
+        start: at,
+        end: at + found.end(),
+        kind: Kind::Id { value: found.as_str().to_owned() },
+    })
+}
+
+/// A code: Latin letters, digits and `-_.:/#@`, with a digit beside a letter or an underscore.
+pub(super) fn id(text: &str, at: usize, previous: Option<char>) -> Option<Found> {
+    static RE: OnceLock<Regex> = OnceLock::new();
+    let token = RE.get_or_init(|| regex(r"^[A-Za-z0-9](?:[A-Za-z0-9_.:/#@-]*[A-Za-z0-9])?"));
+    if !boundary(previous) {
+        return None;
+    }
+    let value = token.find(&text[at..])?.as_str();
+    // A clause glued by a colon (`id:P0420`) is not part of the code.
+    let value = match value.split_once(':') {
+        Some((head, tail)) if !head.chars().any(|c| c.is_ascii_digit()) && !tail.is_empty() => head,
+        _ => value,
+    };
+    is_code(value).then(|| Found {
+        start: at,
+        end: at + value.len(),
+        kind: Kind::Id { value: value.to_owned() },
+    })
+}
+
+fn is_code(value: &str) -> bool {
+    let digit = value.chars().any(|c| c.is_ascii_digit());
+    let letter = value.chars().any(|c| c.is_ascii_alphabetic());
+    let plain = value.chars().all(|c| c.is_ascii_alphanumeric() || "_.:/#@-".contains(c));
+    let joined = value.contains('_') || value.contains('@');
+    let bic = matches!(value.len(), 8 | 11)
+        && value.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
+        && !value.chars().all(|c| c.is_ascii_digit());
+    plain
+        && ((digit && letter) || (digit && value.contains(['-', ':'])) || (joined && letter) || bic)
+        && !is_ordinal(value)
+}
+
+fn is_ordinal(value: &str) -> bool {
+    ["st", "nd", "rd", "th"]
+        .iter()
+        .any(|e| value.strip_suffix(e).is_some_and(|d| d.chars().all(|c| c.is_ascii_digit())))
+}
+
+/// Words that begin a sentence or a clause with a capital without being a name.
+const NOT_NAMES: &str = " a an and any are at because before bill by calculate can check compare compute could create decode did do does evaluate find finish for forecast from get give given grant has have hello help hey hi how i if in is it its just let list look make map match may me my no not of on once open our pay plan please pull put rank rate read refund run schedule score screen see show should since so split sum tell than thanks that the their then there they this to today total translate two under use validate verify want was we were what when where which who why will with work would yes you your after also as but explain estimate book opt answer between customer player account order invoice issue date day loan battery plant site depot vehicle car engine vin iban bic lei dtc can obd uds var apr irr npv xirr pv ev ai api id usd kw kwh mwh mw co2 saidi saifi caidi maifi glicko elo openskill level hard soft pity dau arpu ok hmm btw asap fyi re mom boss";
+
+/// One or more capitalised Latin words that name someone or something.
+pub(super) fn name(
+    text: &str,
+    at: usize,
+    previous: Option<char>,
+    _before: &[Found],
+) -> Option<Found> {
+    static RE: OnceLock<Regex> = OnceLock::new();
+    let words = RE.get_or_init(|| {
+        regex(r"^\p{Lu}[\p{L}'’.&-]*(?: (?:(?:de|del|della|di|da|van|von|der|den|bin|ibn|al|el|la|le|of|and|&) ){0,2}\p{Lu}[\p{L}'’.&-]*)*")
+    });
+    if previous.is_some_and(|c| c.is_alphanumeric() && !crate::lang::is_cjk(c)) {
+        return None;
+    }
+    let rest = &text[at..];
+    let found = words.find(rest)?.as_str();
+    if found.chars().any(crate::lang::is_cjk) && !found.is_ascii() {
+        return None;
+    }
+    let found = found.trim_end_matches(['.', '-', '&', '\'', '’']);
+    let found = found.strip_suffix("'s").or_else(|| found.strip_suffix("’s")).unwrap_or(found);
+    let first = found.split(' ').next()?;
+    if ordinary(first) || CODES.contains(&first) || found.chars().count() < 2 {
+        return None;
+    }
+    let end = at + found.len();
+    Some(Found { start: at, end, kind: Kind::Name { value: found.to_owned() } })
+}
+
+fn ordinary(word: &str) -> bool {
+    NOT_NAMES.contains(&format!(" {} ", word.to_lowercase().trim_end_matches(['\'', '.'])))
+        || word.contains("'") && word.len() <= 6
+}
+
+/// Describes a code by its shape, for the planner: `vin`, `iban`, or letters with `#` for digits.
+pub(super) fn shape(value: &str) -> String {
+    let compact: String = value.chars().filter(|c| !matches!(c, ' ' | '-')).collect();
+    let letters = compact.chars().filter(|c| c.is_ascii_alphabetic()).count();
+    if compact.len() == 17 && letters > 0 && !value.contains('_') {
+        return "vin".to_owned();
+    }
+    let head: Vec<char> = compact.chars().take(4).collect();
+    if compact.len() >= 14
+        && head.len() == 4
+        && head[..2].iter().all(char::is_ascii_uppercase)
+        && head[2..].iter().all(char::is_ascii_digit)
+    {
+        return "iban".to_owned();
+    }
+    if letters == 0 && compact.len() >= 11 {
+        return "digits".to_owned();
+    }
+    let mut out = String::new();
+    for c in value.chars().take(24) {
+        if c.is_ascii_digit() {
+            if !out.ends_with('#') {
+                out.push('#');
+            }
+        } else {
+            out.push(c.to_ascii_lowercase());
+        }
+    }
+    out
+}

@@ -1,0 +1,282 @@
+//! What an argument can be filled with: the shape of a JSON Schema seen from the side of a request.
+//!
+//! A planner points at mentions; [`Slot::resolve`] turns a mention into the argument's own unit and
+//! JSON type, or refuses it. The grammar offers only what resolves, so a planner cannot put a date
+//! where an amount belongs.
+
+use rust_decimal::Decimal;
+use rust_decimal::prelude::ToPrimitive;
+use serde_json::{Number, Value};
+
+use super::unit;
+use crate::mention::{Kind, Mention};
+
+/// Deepest nesting of objects that a request can fill.
+const MAX_DEPTH: usize = 2;
+
+/// One argument of a tool.
+#[derive(Debug, Clone)]
+pub struct Arg {
+    /// Name in the schema.
+    pub name: String,
+    /// What fills it.
+    pub shape: Shape,
+    /// True when the object must have it.
+    pub required: bool,
+}
+
+/// How an argument is filled.
+#[derive(Debug, Clone)]
+pub enum Shape {
+    /// One mention.
+    One(Slot),
+    /// An array: one list mention, or several single ones.
+    Many(Slot),
+    /// One literal of the schema.
+    Choice(Vec<String>),
+    /// Several literals of the schema.
+    Choices(Vec<String>),
+    /// True or false.
+    Flag,
+    /// An object of arguments.
+    Object(Vec<Arg>),
+    /// An array of such objects.
+    Objects(Vec<Arg>),
+}
+
+/// The type and unit of a value that a mention fills.
+#[derive(Debug, Clone)]
+pub struct Slot {
+    kind: SlotKind,
+    /// Name of the argument, which carries the unit (`term_km`).
+    name: String,
+    pattern: Option<regex::Regex>,
+    max_length: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SlotKind {
+    Decimal,
+    Number,
+    Integer,
+    Date,
+    DateTime,
+    Currency,
+    Text,
+    Json,
+}
+
+/// What resolving needs to know of the tenant.
+#[derive(Debug, Clone)]
+pub struct Locale {
+    /// IANA name of the tenant's time zone.
+    pub timezone: String,
+}
+
+/// Reads the arguments of an input schema, in its order. Arguments that no request can state
+/// (deeper nesting, free objects) are left out.
+pub fn args_of(schema: &Value) -> Vec<Arg> {
+    object_args(schema, 0)
+}
+
+fn object_args(schema: &Value, depth: usize) -> Vec<Arg> {
+    let required: Vec<&str> = schema["required"]
+        .as_array()
+        .map(|names| names.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default();
+    let Some(properties) = schema["properties"].as_object() else { return Vec::new() };
+    properties
+        .iter()
+        .filter_map(|(name, property)| {
+            let shape = shape_of(name, property, depth)?;
+            Some(Arg { name: name.clone(), shape, required: required.contains(&name.as_str()) })
+        })
+        .collect()
+}
+
+fn shape_of(name: &str, schema: &Value, depth: usize) -> Option<Shape> {
+    match schema["type"].as_str()? {
+        "boolean" => Some(Shape::Flag),
+        "string" => Some(match literals(schema) {
+            Some(values) => Shape::Choice(values),
+            None => Shape::One(Slot::of(name, schema)?),
+        }),
+        "number" | "integer" => Some(Shape::One(Slot::of(name, schema)?)),
+        "array" => array_shape(name, &schema["items"], depth),
+        "object" if schema.get("additionalProperties") == Some(&Value::Bool(true)) => {
+            Some(Shape::One(Slot::json(name)))
+        }
+        "object" if depth < MAX_DEPTH => {
+            Some(Shape::Object(object_args(schema, depth + 1))).filter(not_empty)
+        }
+        _ => None,
+    }
+}
+
+fn array_shape(name: &str, items: &Value, depth: usize) -> Option<Shape> {
+    match items["type"].as_str()? {
+        "object" if depth < MAX_DEPTH => {
+            Some(Shape::Objects(object_args(items, depth + 1))).filter(not_empty)
+        }
+        "string" if items.get("enum").is_some() => literals(items).map(Shape::Choices),
+        "string" | "number" | "integer" => Some(Shape::Many(Slot::of(name, items)?)),
+        _ => None,
+    }
+}
+
+fn not_empty(shape: &Shape) -> bool {
+    !matches!(shape, Shape::Object(args) | Shape::Objects(args) if args.is_empty())
+}
+
+fn literals(schema: &Value) -> Option<Vec<String>> {
+    let values = schema["enum"].as_array()?;
+    Some(values.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect())
+}
+
+impl Slot {
+    fn json(name: &str) -> Self {
+        Self { kind: SlotKind::Json, name: name.to_owned(), pattern: None, max_length: 20_000 }
+    }
+
+    fn of(name: &str, schema: &Value) -> Option<Self> {
+        let pattern = schema["pattern"].as_str();
+        let kind = match schema["type"].as_str()? {
+            "integer" => SlotKind::Integer,
+            "number" => SlotKind::Number,
+            _ => match (schema["format"].as_str(), pattern) {
+                (Some("date"), _) => SlotKind::Date,
+                (Some("date-time"), _) => SlotKind::DateTime,
+                (_, Some("^[A-Z]{3}$")) => SlotKind::Currency,
+                (_, Some(p)) if p.contains(r"(\.[0-9]") => SlotKind::Decimal,
+                _ => SlotKind::Text,
+            },
+        };
+        Some(Self {
+            kind,
+            name: name.to_owned(),
+            pattern: pattern.and_then(|p| regex::Regex::new(p).ok()),
+            max_length: schema["maxLength"].as_u64().map_or(usize::MAX, |n| n as usize),
+        })
+    }
+
+    /// Tells whether the whole request may fill the argument (a note, a summary, a pasted text).
+    pub fn takes_request(&self) -> bool {
+        self.kind == SlotKind::Text && self.pattern.is_none() && self.max_length >= 200
+    }
+
+    /// Writes the type as the planner sees it: `money`, `num kwh`, `dur month`, `date`, `id` …
+    pub fn tag(&self) -> String {
+        match self.kind {
+            SlotKind::Decimal => "money".to_owned(),
+            SlotKind::Number | SlotKind::Integer => match unit::of_name(&self.name) {
+                Some(unit) => unit.tag().to_owned(),
+                None => "num".to_owned(),
+            },
+            SlotKind::Date => "date".to_owned(),
+            SlotKind::DateTime => "time".to_owned(),
+            SlotKind::Currency => "currency".to_owned(),
+            SlotKind::Text if self.takes_request() => "text".to_owned(),
+            SlotKind::Text => "id".to_owned(),
+            SlotKind::Json => "block".to_owned(),
+        }
+    }
+
+    /// Turns a mention into the value of this argument, or `None` when it cannot be one.
+    ///
+    /// Units are converted exactly where the calendar allows it: 30 years are 360 months, 2 weeks
+    /// are 14 days, but a month is no number of days.
+    pub fn resolve(&self, mention: &Mention, locale: &Locale) -> Option<Value> {
+        let value = match self.kind {
+            SlotKind::Decimal => Value::String(self.decimal(mention)?.to_string()),
+            SlotKind::Number => number(unit::convert(&self.name, &mention.kind)?),
+            SlotKind::Integer => {
+                let value =
+                    hexadecimal(mention).or_else(|| unit::convert(&self.name, &mention.kind))?;
+                Value::from(value.is_integer().then(|| value.to_i64()).flatten()?)
+            }
+            SlotKind::Date => Value::String(unit::day(&self.name, &mention.kind)?),
+            SlotKind::DateTime => {
+                Value::String(unit::instant(&self.name, &mention.kind, &locale.timezone)?)
+            }
+            SlotKind::Currency => match &mention.kind {
+                Kind::Currency { value } => Value::String(value.clone()),
+                Kind::Money { currency, .. } if !currency.is_empty() => {
+                    Value::String(currency.clone())
+                }
+                _ => return None,
+            },
+            SlotKind::Text => Value::String(self.text(mention)?),
+            SlotKind::Json => match &mention.kind {
+                Kind::Block { value } => {
+                    serde_json::from_str(value).ok().filter(Value::is_object)?
+                }
+                _ => return None,
+            },
+        };
+        self.fits(&value).then_some(value)
+    }
+
+    /// Turns a list mention into the array of this argument's values.
+    pub fn resolve_list(&self, mention: &Mention, locale: &Locale) -> Option<Vec<Value>> {
+        let Kind::List { values } = &mention.kind else { return None };
+        values
+            .iter()
+            .map(|value| {
+                let kind = Kind::Number { value: value.clone(), unit: String::new() };
+                self.resolve(&Mention { kind, ..mention.clone() }, locale)
+            })
+            .collect()
+    }
+
+    fn decimal(&self, mention: &Mention) -> Option<Decimal> {
+        match &mention.kind {
+            Kind::Money { value, .. } => value.parse().ok(),
+            Kind::Number { value, unit } if unit.is_empty() || unit::counts(unit) => {
+                value.parse().ok()
+            }
+            _ => None,
+        }
+    }
+
+    fn text(&self, mention: &Mention) -> Option<String> {
+        let text = match &mention.kind {
+            Kind::Id { value } | Kind::Hex { value } | Kind::Name { value } => value.clone(),
+            Kind::Block { value } => value.clone(),
+            // An identifier may look like a number, an amount or a currency.
+            Kind::Number { unit, .. } if unit.is_empty() => mention.text.clone(),
+            Kind::Currency { .. } if self.pattern.is_some() => mention.text.clone(),
+            _ => return None,
+        };
+        (text.chars().count() <= self.max_length).then_some(text)
+    }
+
+    fn fits(&self, value: &Value) -> bool {
+        match (&self.pattern, value) {
+            (Some(pattern), Value::String(text)) => pattern.is_match(text),
+            _ => true,
+        }
+    }
+}
+
+/// Reads `0x7E8` or `7E8h` as an integer.
+fn hexadecimal(mention: &Mention) -> Option<Decimal> {
+    let (Kind::Id { value } | Kind::Hex { value }) = &mention.kind else { return None };
+    let lower = value.to_ascii_lowercase();
+    let digits = lower.strip_prefix("0x").or_else(|| lower.strip_suffix('h')).unwrap_or(&lower);
+    (digits.len() <= 8).then(|| i64::from_str_radix(digits, 16).ok()).flatten().map(Decimal::from)
+}
+
+/// Writes a decimal as the shortest JSON number of the same value.
+pub(crate) fn number(value: Decimal) -> Value {
+    if value.is_integer()
+        && let Some(whole) = value.to_i64()
+    {
+        return Value::from(whole);
+    }
+    value
+        .to_string()
+        .parse::<f64>()
+        .ok()
+        .and_then(Number::from_f64)
+        .map_or(Value::Null, Value::Number)
+}

@@ -1,0 +1,138 @@
+//! From a request to a plan: find the values it states, shortlist tools, ask a planner for the
+//! calls, and turn the planner's references back into checked arguments.
+//!
+//! The planner never writes a value. It points at [`mention`](crate::mention)s (`"$2"`), so a number
+//! in a call is either a span of the request, a default of the tenant, or a literal of the schema;
+//! each argument carries its [`Origin`].
+
+pub mod arg;
+mod card;
+mod fill;
+mod planner;
+mod planning;
+mod shortlist;
+mod step;
+mod unit;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use card::Card;
+pub use fill::{Fills, Setting};
+pub use planner::{EnginePlanner, PlanError, Planner, Words};
+pub use planning::{Desk, Planning, SHORTLIST};
+pub use shortlist::Shortlister;
+pub use step::{OTHER_STEPS, Offer, Step};
+
+use crate::mention::Mention;
+use crate::tool::Effect;
+
+/// Where the value of an argument came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum Origin {
+    /// A span of the request.
+    Request {
+        /// JSON pointer of the argument.
+        pointer: String,
+        /// The words that state it.
+        text: String,
+    },
+    /// A choice among the literals of the schema, made by the planner.
+    Choice {
+        /// JSON pointer of the argument.
+        pointer: String,
+    },
+    /// A setting of the tenant, the clock, or a rule of the pack; not said by the person.
+    Assumed {
+        /// JSON pointer of the argument.
+        pointer: String,
+        /// The value that was assumed, for the reader.
+        value: String,
+    },
+}
+
+/// One call of a plan, with arguments that passed the whole schema.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CallPlan {
+    /// Name of the tool.
+    pub tool: String,
+    /// Arguments.
+    pub arguments: Value,
+    /// What the call changes.
+    pub effect: Effect,
+    /// Where each argument came from.
+    pub origins: Vec<Origin>,
+}
+
+/// What the planner decided to do with a request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "decision", rename_all = "snake_case")]
+pub enum Decision {
+    /// Make these calls, in order.
+    Call {
+        /// The calls.
+        calls: Vec<CallPlan>,
+    },
+    /// Ask for what is missing.
+    Ask {
+        /// Tool that needs it.
+        tool: String,
+        /// Names of the missing arguments.
+        missing: Vec<String>,
+    },
+    /// Arguments break a rule that the person should hear of.
+    Invalid {
+        /// Tool that was meant.
+        tool: String,
+        /// What is wrong and what would be right.
+        message: String,
+    },
+    /// Answer from the documents.
+    Search,
+    /// Nothing here serves the request.
+    NoTool,
+    /// A person must take it.
+    Person,
+}
+
+/// A decision and how it came about.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What to do.
+    #[serde(flatten)]
+    pub decision: Decision,
+    /// Values found in the request.
+    pub mentions: Vec<Mention>,
+    /// Tools that the planner could choose from.
+    pub shortlist: Vec<String>,
+    /// The planner's own words, under the grammar.
+    pub output: String,
+    /// Probability that the planner gave its decision, 0 to 1.
+    pub confidence: f32,
+    /// Version of the planner.
+    pub model: String,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens that the planner chose (forced ones are not counted).
+    pub decoded_tokens: usize,
+    /// Wall time of planning in milliseconds.
+    pub ms: f64,
+}
+
+impl Plan {
+    /// Builds the plan of a decision that a rule made without the planner.
+    pub fn by_policy(decision: Decision) -> Self {
+        Self {
+            decision,
+            mentions: Vec::new(),
+            shortlist: Vec::new(),
+            output: String::new(),
+            confidence: 1.0,
+            model: "policy".to_owned(),
+            prompt_tokens: 0,
+            decoded_tokens: 0,
+            ms: 0.0,
+        }
+    }
+}

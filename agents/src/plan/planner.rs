@@ -1,0 +1,103 @@
+//! Whoever turns a prompt into a step: the shipped model, a tenant's own, or a teacher.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use runtime::{Engine, EngineError, Grammar, Prompt, Request};
+use serde_json::Value;
+use thiserror::Error;
+
+/// Longest step in tokens; the grammar bounds it too.
+const MAX_TOKENS: usize = 768;
+
+/// Why no plan was made.
+#[derive(Debug, Error)]
+pub enum PlanError {
+    /// The planner took too long.
+    #[error("planning did not finish within {0:?}; try again, or ask for one thing at a time")]
+    Timeout(Duration),
+    /// The planner failed.
+    #[error("the planner failed: {0}")]
+    Planner(String),
+    /// What the planner said is no step of this request.
+    #[error("the planner gave no usable step: {0}")]
+    Unusable(String),
+}
+
+impl PlanError {
+    /// Returns the stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Timeout(_) => "planner_timeout",
+            Self::Planner(_) => "planner_failed",
+            Self::Unusable(_) => "planner_unusable",
+        }
+    }
+}
+
+/// The words of a planner.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Words {
+    /// Text that obeys the schema.
+    pub text: String,
+    /// How sure the planner is, 0 to 1: the smallest probability among the tokens it chose.
+    pub confidence: f32,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens that it chose; those that the schema forces are not counted.
+    pub decoded_tokens: usize,
+}
+
+/// Completes prompts under a JSON Schema.
+pub trait Planner: Send + Sync {
+    /// Returns the likeliest words that obey `schema`.
+    ///
+    /// # Errors
+    /// [`PlanError::Timeout`] and [`PlanError::Planner`].
+    fn complete(&self, prompt: &Prompt, schema: &Value) -> Result<Words, PlanError>;
+
+    /// Returns the version that a run's journal names.
+    fn version(&self) -> &str;
+}
+
+/// A planner on this machine's own runtime.
+#[derive(Debug, Clone)]
+pub struct EnginePlanner {
+    engine: Arc<Engine>,
+    version: String,
+    limit: Duration,
+}
+
+impl EnginePlanner {
+    /// Wraps a loaded model. `limit` bounds one completion.
+    pub fn new(engine: Arc<Engine>, version: impl Into<String>, limit: Duration) -> Self {
+        Self { engine, version: version.into(), limit }
+    }
+}
+
+impl Planner for EnginePlanner {
+    fn complete(&self, prompt: &Prompt, schema: &Value) -> Result<Words, PlanError> {
+        let grammar = Grammar::from_json_schema(schema);
+        let request = Request {
+            prompt,
+            grammar: &grammar,
+            max_tokens: MAX_TOKENS,
+            deadline: Some(Instant::now() + self.limit),
+            cancel: None,
+        };
+        let done = self.engine.generate(&request).map_err(|error| match error {
+            EngineError::Deadline { .. } => PlanError::Timeout(self.limit),
+            other => PlanError::Planner(other.to_string()),
+        })?;
+        Ok(Words {
+            text: done.text,
+            confidence: done.least_probability,
+            prompt_tokens: done.usage.prompt_tokens,
+            decoded_tokens: done.usage.decoded_tokens,
+        })
+    }
+
+    fn version(&self) -> &str {
+        &self.version
+    }
+}

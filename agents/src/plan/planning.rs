@@ -1,0 +1,227 @@
+//! The planning stage: request in, checked plan out.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use runtime::Prompt;
+use serde_json::Value;
+
+use super::arg::{Locale, Shape};
+use super::card::Card;
+use super::fill::{Fills, Setting};
+use super::planner::{PlanError, Planner, Words};
+use super::shortlist::Shortlister;
+use super::step::{Offer, Step};
+use super::{CallPlan, Decision, Plan};
+use crate::mention::{self, Mention};
+use crate::pack::{Pack, PackError};
+use crate::run::Settings;
+use crate::synth::Templates;
+
+/// Tools that the planner chooses from.
+pub const SHORTLIST: usize = 4;
+
+/// Plans requests over the tools of one pack.
+pub struct Planning {
+    pack: Arc<Pack>,
+    planner: Arc<dyn Planner>,
+    desk: Desk,
+}
+
+/// What planning and the making of training examples share: cards, shortlister, fills.
+#[derive(Debug)]
+pub struct Desk {
+    cards: Vec<Card>,
+    shortlister: Shortlister,
+    fills: Fills,
+}
+
+impl Desk {
+    /// Prepares the tools of a pack.
+    ///
+    /// # Errors
+    /// [`PackError`] when `fill.toml` is broken.
+    pub fn new(pack: &Pack, templates: &Templates) -> Result<Self, PackError> {
+        let fills = Fills::of(pack)?;
+        let cards = pack
+            .tools
+            .iter()
+            .map(|spec| {
+                let mut card = Card::new(Arc::clone(spec), &templates.practised(&spec.name));
+                relax(&mut card, &fills);
+                card
+            })
+            .collect();
+        Ok(Self { cards, shortlister: Shortlister::new(pack, templates), fills })
+    }
+
+    /// Returns the card of a tool.
+    pub fn card(&self, tool: &str) -> Option<&Card> {
+        self.cards.iter().find(|card| card.spec.name == tool)
+    }
+
+    /// Returns what the pack supplies.
+    pub fn fills(&self) -> &Fills {
+        &self.fills
+    }
+
+    /// Returns the cards by likelihood, best first.
+    pub fn rank(&self, request: &str, mentions: &[Mention]) -> Vec<&Card> {
+        let order = self.shortlister.rank(&without(request, mentions));
+        order.into_iter().filter_map(|index| self.cards.get(index)).collect()
+    }
+
+    /// Builds the prompt: the cards in order of their names, so that equal shortlists share a
+    /// prefix, then the request with its references.
+    pub fn prompt(request: &str, mentions: &[Mention], cards: &mut [&Card]) -> Prompt {
+        cards.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
+        let lines: Vec<&str> = cards.iter().map(|card| card.line.as_str()).collect();
+        Prompt::new()
+            .special("tools")
+            .text(lines.join("\n"))
+            .special("request")
+            .text(mention::annotate(request.trim(), mentions))
+            .special("plan")
+    }
+}
+
+/// Arguments that the pack supplies are no longer required of the request.
+fn relax(card: &mut Card, fills: &Fills) {
+    fn walk(shape: &mut Shape, tool: &str, path: &str, fills: &Fills) {
+        let (args, path) = match shape {
+            Shape::Object(args) => (args, path.to_owned()),
+            Shape::Objects(args) => (args, format!("{path}.*")),
+            _ => return,
+        };
+        for arg in args {
+            let path = format!("{path}.{}", arg.name);
+            arg.required &= !fills.covers(tool, &path);
+            walk(&mut arg.shape, tool, &path, fills);
+        }
+    }
+    let tool = card.spec.name.clone();
+    for arg in &mut card.args {
+        arg.required &= !fills.covers(&tool, &arg.name);
+        let path = arg.name.clone();
+        walk(&mut arg.shape, &tool, &path, fills);
+    }
+}
+
+/// Returns the request without the words of its mentions.
+fn without(request: &str, mentions: &[Mention]) -> String {
+    let mut out = String::with_capacity(request.len());
+    let mut at = 0;
+    for mention in mentions {
+        out.push_str(&request[at..mention.start]);
+        out.push(' ');
+        // A name may be a word of the trade; only values are dropped.
+        if matches!(mention.kind, mention::Kind::Name { .. }) {
+            out.push_str(&mention.text);
+        }
+        at = mention.end;
+    }
+    out.push_str(&request[at..]);
+    out
+}
+
+impl Planning {
+    /// Prepares planning for a pack.
+    ///
+    /// # Errors
+    /// [`PackError`] when `synth/` or `fill.toml` is broken.
+    pub fn new(pack: Arc<Pack>, planner: Arc<dyn Planner>) -> Result<Self, PackError> {
+        let templates = Templates::of(&pack)?;
+        Ok(Self { desk: Desk::new(&pack, &templates)?, pack, planner })
+    }
+
+    /// Plans a request. `run` is the identifier that idempotency keys are derived from.
+    ///
+    /// # Errors
+    /// [`PlanError`] when the planner fails or takes too long.
+    pub fn plan(
+        &self,
+        run: &str,
+        request: &str,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<Plan, PlanError> {
+        let begun = Instant::now();
+        let locale = Locale { timezone: settings.timezone.clone() };
+        let request = request.trim();
+        let mentions = mention::find(request, today(&locale, now));
+        let mut cards = self.desk.rank(request, &mentions);
+        cards.truncate(SHORTLIST);
+        let prompt = Desk::prompt(request, &mentions, &mut cards);
+        let offer = Offer { request, mentions: &mentions, locale: &locale };
+        let words = self.planner.complete(&prompt, &offer.schema(&cards))?;
+        let step = offer
+            .read(&words.text, &cards)
+            .ok_or_else(|| PlanError::Unusable(words.text.clone()))?;
+        let said = offer.currency_of(&step.origins);
+        let setting = Setting {
+            run,
+            request,
+            currency: &settings.currency,
+            said_currency: said.as_deref(),
+            locale: &locale,
+            mentions: &mentions,
+            now,
+        };
+        let decision = self.decide(step, &setting);
+        let shortlist = cards.iter().map(|card| card.spec.name.clone()).collect();
+        Ok(self.plan_of(decision, mentions, shortlist, words, begun))
+    }
+
+    fn plan_of(
+        &self,
+        decision: Decision,
+        mentions: Vec<Mention>,
+        shortlist: Vec<String>,
+        words: Words,
+        begun: Instant,
+    ) -> Plan {
+        Plan {
+            decision,
+            mentions,
+            shortlist,
+            output: words.text,
+            confidence: words.confidence,
+            model: self.planner.version().to_owned(),
+            prompt_tokens: words.prompt_tokens,
+            decoded_tokens: words.decoded_tokens,
+            ms: begun.elapsed().as_secs_f64() * 1e3,
+        }
+    }
+
+    /// Fills what the platform supplies and checks the whole schema.
+    fn decide(&self, step: Step, setting: &Setting<'_>) -> Decision {
+        let Some(spec) = self.pack.tool(&step.name) else {
+            return match step.name.as_str() {
+                "person" => Decision::Person,
+                "search" => Decision::Search,
+                _ => Decision::NoTool,
+            };
+        };
+        let Step { name, mut arguments, mut origins } = step;
+        origins.extend(self.desk.fills.apply(spec, &mut arguments, setting));
+        let arguments = Value::Object(arguments);
+        let missing = spec.missing(&arguments);
+        if !missing.is_empty() {
+            return Decision::Ask { tool: name, missing };
+        }
+        match spec.check_arguments(&arguments) {
+            Ok(()) => Decision::Call {
+                calls: vec![CallPlan { tool: name, arguments, effect: spec.effect, origins }],
+            },
+            Err(error) => Decision::Invalid { tool: name, message: error.to_string() },
+        }
+    }
+}
+
+/// Returns the tenant's day.
+fn today(locale: &Locale, now: Timestamp) -> Date {
+    now.to_zoned_datetime(TimeZone::get(&locale.timezone).unwrap_or(TimeZone::UTC)).date()
+}

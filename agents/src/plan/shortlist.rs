@@ -1,0 +1,99 @@
+//! Which tools a request may be about: cosine similarity of search terms with the tools' example
+//! phrases and descriptions.
+//!
+//! # Source
+//! tf-idf weights and cosine similarity as in Manning, Raghavan, Schütze, *Introduction to
+//! Information Retrieval*, chapter 6. A tool's score is that of its nearest phrase, as in a nearest
+//! neighbour classifier, so one good example is enough.
+
+use std::collections::HashMap;
+
+use crate::lang;
+use crate::pack::Pack;
+use crate::synth::{LANGS, Phrase, Templates};
+
+/// Weight of the nearest phrase against the description.
+const PHRASE: f32 = 0.8;
+
+type Vector = HashMap<String, f32>;
+
+/// Ranks the tools of a pack for a request.
+#[derive(Debug)]
+pub struct Shortlister {
+    /// Per document: index of the tool, whether it is its description, unit vector of weights.
+    documents: Vec<(usize, bool, Vector)>,
+    idf: HashMap<String, f32>,
+    tools: usize,
+}
+
+impl Shortlister {
+    /// Indexes the phrases and descriptions of a pack's tools.
+    pub fn new(pack: &Pack, templates: &Templates) -> Self {
+        let mut texts: Vec<(usize, bool, String)> = Vec::new();
+        for (index, tool) in pack.tools.iter().enumerate() {
+            let name = tool.name.replace('_', " ");
+            texts.push((index, true, format!("{name} {} {}", tool.title, tool.description)));
+            if let Some(template) = templates.tools.get(&tool.name) {
+                for lang in LANGS {
+                    let phrases = template.phrases(lang).call.iter();
+                    texts.extend(phrases.map(|p| (index, false, Phrase::parse(p).words())));
+                }
+            }
+        }
+        let counted: Vec<(usize, bool, Vector)> =
+            texts.iter().map(|(tool, about, text)| (*tool, *about, counts(text))).collect();
+        let mut idf: HashMap<String, f32> = HashMap::new();
+        for (_, _, vector) in &counted {
+            for term in vector.keys() {
+                *idf.entry(term.clone()).or_default() += 1.0;
+            }
+        }
+        let total = counted.len() as f32;
+        for count in idf.values_mut() {
+            *count = (1.0 + total / *count).ln();
+        }
+        let documents = counted
+            .into_iter()
+            .map(|(tool, about, vector)| (tool, about, weighted(vector, &idf)))
+            .collect();
+        Self { documents, idf, tools: pack.tools.len() }
+    }
+
+    /// Returns the indices of the tools, best first. Ties keep the pack's order.
+    pub fn rank(&self, words: &str) -> Vec<usize> {
+        let query = weighted(counts(words), &self.idf);
+        let mut phrase = vec![0f32; self.tools];
+        let mut about = vec![0f32; self.tools];
+        for (tool, is_about, vector) in &self.documents {
+            let score: f32 = query.iter().filter_map(|(term, w)| Some(w * vector.get(term)?)).sum();
+            let best = if *is_about { &mut about[*tool] } else { &mut phrase[*tool] };
+            *best = best.max(score);
+        }
+        let score = |tool: usize| PHRASE * phrase[tool] + (1.0 - PHRASE) * about[tool];
+        let mut order: Vec<usize> = (0..self.tools).collect();
+        order.sort_by(|a, b| score(*b).total_cmp(&score(*a)));
+        order
+    }
+}
+
+fn counts(text: &str) -> Vector {
+    let mut counts = Vector::new();
+    for term in lang::terms(text) {
+        *counts.entry(term.text).or_default() += 1.0;
+    }
+    counts
+}
+
+/// Weighs counts by their logarithm and idf, and scales them to length 1. Unknown terms count as
+/// rare, so that a request of strangers is near to nothing.
+fn weighted(mut counts: Vector, idf: &HashMap<String, f32>) -> Vector {
+    let rare = idf.values().copied().fold(1.0, f32::max);
+    for (term, weight) in &mut counts {
+        *weight = (1.0 + weight.ln()) * idf.get(term).copied().unwrap_or(rare);
+    }
+    let length = counts.values().map(|w| w * w).sum::<f32>().sqrt();
+    if length > 0.0 {
+        counts.values_mut().for_each(|w| *w /= length);
+    }
+    counts
+}

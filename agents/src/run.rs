@@ -1,0 +1,348 @@
+//! The run as a state machine over its journal: given the events so far, what comes next.
+//!
+//! The driver (a worker of the server, or the command line) appends what [`Agent::next`] returns,
+//! executes the calls that it announces, and asks again, until [`Next::Done`] or [`Next::Wait`].
+//! A driver that died anywhere is replaced by another that reads the journal and goes on.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::answer::Answers;
+use crate::event::{Citation, Event};
+use crate::pack::{Pack, PackError};
+use crate::plan::{CallPlan, Decision, Plan, Planner, Planning};
+use crate::policy::{Policy, Verdict};
+use crate::port::{DatasetSource, EffectPort};
+use crate::retrieve::Knowledge;
+use crate::tool::{Approval, Limits, ToolContext, arguments_sha256};
+
+/// Longest request that is planned, in bytes of UTF-8.
+pub const MAX_REQUEST_BYTES: usize = 16 * 1024;
+
+/// The settings of a tenant that planning and tools need.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// ISO 4217 code used where a request names no currency.
+    pub currency: String,
+    /// IANA time zone used where a request names none.
+    pub timezone: String,
+    /// Ceilings for tools.
+    pub limits: Limits,
+    /// Role of whoever asks: `viewer`, `operator`, `approver` or `admin`.
+    pub role: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            currency: "USD".to_owned(),
+            timezone: "UTC".to_owned(),
+            limits: Limits::default(),
+            role: "operator".to_owned(),
+        }
+    }
+}
+
+/// What the driver has to do next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Append this event and ask again.
+    Append(Event),
+    /// Append `started` unless `journaled`, then [`Agent::execute`] it, append the outcome, ask again.
+    Execute {
+        /// The `call.started` event.
+        started: Event,
+        /// True when the journal already ends with it: an earlier driver died during the call.
+        journaled: bool,
+    },
+    /// Nothing to do until a person has decided on the approval of this call.
+    Wait {
+        /// Position of the call.
+        index: usize,
+    },
+    /// The run is over.
+    Done,
+}
+
+/// The ports and the person's consent that one call runs with.
+pub struct CallPorts<'a> {
+    /// Tables and files of the tenant.
+    pub datasets: &'a dyn DatasetSource,
+    /// Where an act takes effect.
+    pub effects: &'a dyn EffectPort,
+    /// Settings of the tenant.
+    pub settings: &'a Settings,
+    /// The instant that counts as now.
+    pub now: Timestamp,
+}
+
+/// An agent: a pack, its knowledge, and a planner.
+pub struct Agent {
+    pack: Arc<Pack>,
+    planning: Planning,
+    knowledge: Knowledge,
+    answers: Answers,
+    policy: Policy,
+}
+
+impl Agent {
+    /// Builds the agent of a pack: indexes its knowledge and compiles its answers.
+    ///
+    /// # Errors
+    /// [`PackError`] when a document, template or policy of the pack is broken.
+    pub fn new(pack: Arc<Pack>, planner: Arc<dyn Planner>) -> Result<Self, PackError> {
+        Ok(Self {
+            knowledge: Knowledge::of(&pack)?,
+            answers: Answers::of(&pack)?,
+            policy: Policy::of(&pack)?,
+            planning: Planning::new(Arc::clone(&pack), planner)?,
+            pack,
+        })
+    }
+
+    /// Returns the pack.
+    pub fn pack(&self) -> &Arc<Pack> {
+        &self.pack
+    }
+
+    /// Returns the documents.
+    pub fn knowledge(&self) -> &Knowledge {
+        &self.knowledge
+    }
+
+    /// Returns the planning stage, for evaluation and benchmarks.
+    pub fn planning(&self) -> &Planning {
+        &self.planning
+    }
+
+    /// Builds the first event of a run.
+    pub fn created(&self, run: &str, request: &str) -> Event {
+        Event::Created {
+            run: run.to_owned(),
+            request: request.to_owned(),
+            pack: self.pack.manifest.id.clone(),
+            lang: crate::lang::detect(request).to_owned(),
+        }
+    }
+
+    /// Decides what comes next from the journal alone. May plan, which takes tens of milliseconds
+    /// of one core.
+    pub fn next(&self, journal: &[Event], settings: &Settings, now: Timestamp) -> Next {
+        let Some(last) = journal.last() else { return Next::Done };
+        if last.is_final() {
+            return Next::Done;
+        }
+        let Some(Event::Created { run, request, lang, .. }) = journal.first() else {
+            return Next::Done;
+        };
+        match last {
+            Event::Created { .. } => Next::Append(self.plan(run, request, settings, now)),
+            Event::CallStarted { .. } => Next::Execute { started: last.clone(), journaled: true },
+            Event::CallFailed { code, message, tool, .. } => {
+                Next::Append(self.answers.failed(tool, code, message, lang))
+            }
+            Event::ApprovalRequested { index, .. } => Next::Wait { index: *index },
+            Event::ApprovalDecided { approved: false, by, reason, .. } => {
+                Next::Append(self.answers.rejected(by, reason, lang))
+            }
+            _ => self.next_of_plan(journal, (request, lang), settings, now),
+        }
+    }
+
+    fn plan(&self, run: &str, request: &str, settings: &Settings, now: Timestamp) -> Event {
+        if request.trim().is_empty() {
+            return Event::Failed {
+                code: "empty_request".to_owned(),
+                message: "the request is empty; say what you want to know or do".to_owned(),
+            };
+        }
+        if request.len() > MAX_REQUEST_BYTES {
+            return Event::Failed {
+                code: "request_too_large".to_owned(),
+                message: format!(
+                    "the request has {} bytes; the limit is {MAX_REQUEST_BYTES}. Upload long tables as a dataset and name it",
+                    request.len()
+                ),
+            };
+        }
+        if self.policy.escalates(request).is_some() {
+            return Event::Planned { plan: Plan::by_policy(Decision::Person) };
+        }
+        match self.planning.plan(run, request, settings, now) {
+            Ok(plan) => Event::Planned { plan },
+            Err(error) => {
+                Event::Failed { code: error.code().to_owned(), message: error.to_string() }
+            }
+        }
+    }
+
+    fn next_of_plan(
+        &self,
+        journal: &[Event],
+        (request, lang): (&str, &str),
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Next {
+        let Some(plan) = journal.iter().find_map(|event| match event {
+            Event::Planned { plan } => Some(plan),
+            _ => None,
+        }) else {
+            return Next::Done;
+        };
+        match &plan.decision {
+            Decision::Call { calls } => {
+                self.next_call(journal, calls, (request, lang), settings, now)
+            }
+            Decision::Ask { tool, missing } => {
+                Next::Append(self.answers.asked(self.pack.tool(tool), missing, lang))
+            }
+            Decision::Invalid { tool, message } => {
+                Next::Append(self.answers.failed(tool, "invalid_input", message, lang))
+            }
+            Decision::Search => {
+                Next::Append(self.answers.passages(self.knowledge.answer(request, lang, now), lang))
+            }
+            Decision::NoTool => Next::Append(self.answers.no_tool(&self.pack, lang)),
+            Decision::Person => Next::Append(self.answers.person(lang)),
+        }
+    }
+
+    fn next_call(
+        &self,
+        journal: &[Event],
+        calls: &[CallPlan],
+        (request, lang): (&str, &str),
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Next {
+        let results: Vec<&Value> = journal
+            .iter()
+            .filter_map(|event| match event {
+                Event::CallFinished { result, .. } => Some(result),
+                _ => None,
+            })
+            .collect();
+        let index = results.len();
+        let Some(call) = calls.get(index) else {
+            let citations = self.citations(calls, &results, request, lang, now);
+            return Next::Append(self.answers.results(calls, &results, citations, lang));
+        };
+        let decided = journal.iter().any(
+            |e| matches!(e, Event::ApprovalDecided { index: i, approved: true, .. } if *i == index),
+        );
+        // The store lets only those approve whom the policy names, so a decision in the journal
+        // carries an approver's role.
+        let approver = decided.then_some("approver");
+        let verdict = self.policy.judge(
+            &call.tool,
+            Some(call.effect),
+            &call.arguments,
+            &settings.role,
+            approver,
+            &settings.limits,
+        );
+        if let Verdict::Deny { rule, why } = verdict {
+            return Next::Append(self.answers.forbidden(&rule, &why, lang));
+        }
+        if matches!(verdict, Verdict::Approve { .. }) && !decided {
+            return Next::Append(Event::ApprovalRequested {
+                index,
+                tool: call.tool.clone(),
+                arguments: call.arguments.clone(),
+                arguments_sha256: arguments_sha256(&call.arguments),
+            });
+        }
+        Next::Execute { started: Event::start_of(index, call), journaled: false }
+    }
+
+    /// Returns what an answer rests on: methods and datasets of the calls, and the pack's passage
+    /// that speaks most of what was asked and done.
+    fn citations(
+        &self,
+        calls: &[CallPlan],
+        results: &[&Value],
+        request: &str,
+        lang: &str,
+        now: Timestamp,
+    ) -> Vec<Citation> {
+        let mut citations = citations_of(calls, results);
+        let titles: Vec<&str> = calls
+            .iter()
+            .filter_map(|call| self.pack.tool(&call.tool).map(|tool| tool.title.as_str()))
+            .collect();
+        let question = format!("{} {request}", titles.join(" "));
+        let best = self.knowledge.search(&question, lang, now, 1);
+        citations.extend(best.iter().filter_map(|hit| self.knowledge.cite(hit)));
+        citations
+    }
+
+    /// Runs the call that `started` announces and returns its outcome as an event.
+    ///
+    /// The approval, if the journal holds one for this call, is bound to the arguments' hash again
+    /// by the tool itself.
+    pub fn execute(&self, started: &Event, journal: &[Event], ports: &CallPorts<'_>) -> Event {
+        let Event::CallStarted { index, tool, arguments, .. } = started else {
+            return Event::Failed {
+                code: "internal".to_owned(),
+                message: format!("{} announces no call", started.name()),
+            };
+        };
+        let approval =
+            journal.iter().find_map(|event| match event {
+                Event::ApprovalDecided {
+                    index: i, approved: true, by, arguments_sha256, ..
+                } if i == index => Some(Approval {
+                    approved_by: by.clone(),
+                    arguments_sha256: arguments_sha256.clone(),
+                }),
+                _ => None,
+            });
+        let context = ToolContext {
+            datasets: ports.datasets,
+            effects: ports.effects,
+            now: ports.now,
+            approval: approval.as_ref(),
+            limits: &ports.settings.limits,
+        };
+        let begun = Instant::now();
+        match self.pack.call(tool, arguments, &context) {
+            Ok(result) => Event::CallFinished {
+                index: *index,
+                tool: tool.clone(),
+                result,
+                ms: begun.elapsed().as_secs_f64() * 1e3,
+            },
+            Err(error) => Event::CallFailed {
+                index: *index,
+                tool: tool.clone(),
+                code: error.code().to_owned(),
+                message: error.to_string(),
+            },
+        }
+    }
+}
+
+/// Returns the citations of calls and their results: methods, then datasets.
+fn citations_of(calls: &[CallPlan], results: &[&Value]) -> Vec<Citation> {
+    let mut citations = Vec::new();
+    for (index, (call, result)) in calls.iter().zip(results).enumerate() {
+        let method = result.get("method").and_then(Value::as_str).unwrap_or_default();
+        citations.push(Citation::Tool {
+            tool: call.tool.clone(),
+            index,
+            method: method.to_owned(),
+        });
+        let Some(arguments) = call.arguments.as_object() else { continue };
+        for (name, value) in arguments {
+            if (name == "dataset" || name.ends_with("_dataset") || name == "dbc")
+                && let Some(dataset) = value.as_str()
+            {
+                citations.push(Citation::Dataset { dataset: dataset.to_owned(), index });
+            }
+        }
+    }
+    citations
+}

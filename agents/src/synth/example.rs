@@ -1,0 +1,542 @@
+//! Making examples: render a phrase, read it back, and keep it only if the reading is exact.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use rand::seq::{IndexedRandom as _, SliceRandom as _};
+use rand::{RngExt as _, SeedableRng as _};
+use runtime::{Prompt, Segment};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::say::{Chance, Intent, Place, Said, say};
+use super::{LANGS, Phrase, Piece, Template, Templates};
+use crate::mention::{self, Mention};
+use crate::pack::{Pack, PackError};
+use crate::plan::arg::{Arg, Locale, Shape, Slot};
+use crate::plan::{Card, Desk, Offer, SHORTLIST};
+
+/// One training example of the planner.
+#[derive(Debug, Clone)]
+pub struct Example {
+    /// What the planner sees.
+    pub prompt: Prompt,
+    /// What it should say.
+    pub completion: String,
+    /// `pack/tool`, or `pack/none` and so on.
+    pub group: String,
+    /// Language of the phrase.
+    pub lang: &'static str,
+    /// True when the phrase is kept out of training.
+    pub held_out: bool,
+}
+
+impl Example {
+    /// Returns the line of a training file.
+    pub fn to_json(&self) -> Value {
+        let segments: Vec<Value> = self
+            .prompt
+            .segments
+            .iter()
+            .map(|segment| match segment {
+                Segment::Special(name) => json!({ "special": name }),
+                Segment::Text(text) => json!({ "text": text }),
+            })
+            .collect();
+        json!({
+            "prompt": segments,
+            "completion": self.completion,
+            "group": self.group,
+            "lang": self.lang,
+            "split": if self.held_out { "heldout" } else { "train" },
+        })
+    }
+}
+
+/// Why a rendered phrase does not count.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rejected {
+    /// The phrase names a slot that is not described or cannot be drawn.
+    NoSlot(String),
+    /// No argument of the tool has this path.
+    NoArgument(String),
+    /// The product does not find the value in the words.
+    NotFound(String),
+    /// A value breaks the tool's schema.
+    Schema(String),
+}
+
+/// Examples by outcome, for the data card.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Examples made, by group and language.
+    pub made: BTreeMap<(String, &'static str), usize>,
+    /// Phrases rejected, by group and reason, with one rendering each.
+    pub rejected: BTreeMap<(String, Rejected), (usize, String)>,
+}
+
+/// Makes examples of one pack.
+pub struct Maker<'a> {
+    pack: &'a Pack,
+    templates: &'a Templates,
+    desk: Desk,
+    locale: Locale,
+    chance: Chance,
+    today: Date,
+    now: Timestamp,
+    /// Counts of what was made and rejected.
+    pub report: Report,
+}
+
+/// A rendered phrase and what each of its slots meant.
+struct Rendered {
+    text: String,
+    /// Path, span of the words, meaning.
+    said: Vec<(String, std::ops::Range<usize>, Intent)>,
+}
+
+impl<'a> Maker<'a> {
+    /// Prepares to make examples of `pack` from a seed.
+    ///
+    /// # Errors
+    /// [`PackError`] when `fill.toml` is broken.
+    pub fn new(pack: &'a Pack, templates: &'a Templates, seed: u64) -> Result<Self, PackError> {
+        let now: Timestamp = Timestamp::UNIX_EPOCH;
+        Ok(Self {
+            desk: Desk::new(pack, templates)?,
+            pack,
+            templates,
+            locale: Locale { timezone: "UTC".to_owned() },
+            chance: Chance::seed_from_u64(seed),
+            today: jiff::civil::date(2026, 6, 15),
+            now,
+            report: Report::default(),
+        })
+    }
+
+    /// Makes about `count` examples: three quarters lead to a call, spread evenly over the tools.
+    pub fn make(&mut self, count: usize) -> Vec<Example> {
+        let _ = self.now;
+        let templates = self.templates;
+        let tools: Vec<(&String, &Template)> = templates.tools.iter().collect();
+        if tools.is_empty() {
+            return Vec::new();
+        }
+        let mut examples = Vec::with_capacity(count);
+        for i in 0..count {
+            let lang = *[0, 0, 1, 2].choose(&mut self.chance).map_or(&LANGS[0], |i| &LANGS[*i]);
+            let made = if i % 5 == 4 {
+                self.other(lang)
+            } else {
+                let (tool, template) = tools[i % tools.len()];
+                self.call(tool, template, lang)
+            };
+            if let Some(example) = made {
+                *self.report.made.entry((example.group.clone(), lang)).or_default() += 1;
+                examples.push(example);
+            }
+        }
+        examples.shuffle(&mut self.chance);
+        examples
+    }
+
+    /// Renders every phrase of the pack once, to show which ones can be learnt.
+    pub fn check(&mut self) -> &Report {
+        let templates = self.templates;
+        for (tool, template) in &templates.tools {
+            for lang in LANGS {
+                for phrase in &template.phrases(lang).call {
+                    let _ = self.render_call(tool, template, lang, phrase);
+                }
+            }
+        }
+        &self.report
+    }
+
+    fn call(&mut self, tool: &str, template: &Template, lang: &'static str) -> Option<Example> {
+        let phrase = template.phrases(lang).call.choose(&mut self.chance)?.clone();
+        self.render_call(tool, template, lang, &phrase)
+    }
+
+    fn render_call(
+        &mut self,
+        tool: &str,
+        template: &Template,
+        lang: &'static str,
+        text: &str,
+    ) -> Option<Example> {
+        let group = format!("{}/{tool}", self.pack.manifest.id);
+        let phrase = Phrase::parse(text);
+        let mut shown = text.to_owned();
+        match self.try_call(tool, template, lang, &phrase, &mut shown) {
+            Ok((prompt, completion)) => {
+                Some(Example { prompt, completion, group, lang, held_out: held_out(text) })
+            }
+            Err(why) => {
+                let entry = self.report.rejected.entry((group, why)).or_insert((0, shown));
+                entry.0 += 1;
+                None
+            }
+        }
+    }
+
+    fn try_call(
+        &mut self,
+        tool: &str,
+        template: &Template,
+        lang: &'static str,
+        phrase: &Phrase,
+        shown: &mut String,
+    ) -> Result<(Prompt, String), Rejected> {
+        let rendered = self.render(template, phrase, lang)?;
+        shown.clone_from(&rendered.text);
+        let mentions = mention::find(&rendered.text, self.today);
+        let Some(card) = self.desk.card(tool) else {
+            return Err(Rejected::NoArgument(tool.to_owned()));
+        };
+        let mut with = Value::Object(Map::new());
+        for (path, span, intent) in &rendered.said {
+            let shape =
+                shape_at(&card.args, path).ok_or_else(|| Rejected::NoArgument(path.clone()))?;
+            let near = |m: &&Mention| m.start < span.end && m.end > span.start;
+            let near: Vec<&Mention> = mentions.iter().filter(near).collect();
+            let value = point(&shape, intent, &near, &self.locale)
+                .ok_or_else(|| Rejected::NotFound(path.clone()))?;
+            put(&mut with, path, value);
+        }
+        for (path, value) in &phrase.constants {
+            let Some(shape) = shape_at(&card.args, path) else {
+                let covered = self.desk.fills().covers(tool, &starred(path));
+                if covered {
+                    continue;
+                }
+                return Err(Rejected::NoArgument(path.clone()));
+            };
+            let all: Vec<&Mention> = mentions.iter().collect();
+            match point(&shape, &intent_of(value), &all, &self.locale) {
+                Some(value) => put(&mut with, path, value),
+                None if self.desk.fills().covers(tool, &starred(path)) => {}
+                None => return Err(Rejected::NotFound(path.clone())),
+            }
+        }
+        let completion = json!({"step": tool, "with": ordered(&card.args, &with)}).to_string();
+        self.verify(card, &rendered, &mentions, &completion)?;
+        let prompt = self.prompt(&rendered.text, &mentions, Some(tool));
+        Ok((prompt, completion))
+    }
+
+    /// Reads the completion as the product would and checks the arguments' own schema.
+    fn verify(
+        &self,
+        card: &Card,
+        rendered: &Rendered,
+        mentions: &[Mention],
+        completion: &str,
+    ) -> Result<(), Rejected> {
+        let offer = Offer { request: &rendered.text, mentions, locale: &self.locale };
+        let step = offer
+            .read(completion, &[card])
+            .ok_or_else(|| Rejected::Schema("unreadable".to_owned()))?;
+        let mut arguments = step.arguments;
+        let setting = crate::plan::Setting {
+            run: "synth",
+            request: &rendered.text,
+            currency: "USD",
+            said_currency: None,
+            locale: &self.locale,
+            mentions,
+            now: self.now,
+        };
+        self.desk.fills().apply(&card.spec, &mut arguments, &setting);
+        let arguments = Value::Object(arguments);
+        if !card.spec.missing(&arguments).is_empty() {
+            // The phrase leaves something out on purpose; the product asks for it.
+            return Ok(());
+        }
+        card.spec.check_arguments(&arguments).map_err(|e| Rejected::Schema(e.to_string()))
+    }
+
+    fn other(&mut self, lang: &'static str) -> Option<Example> {
+        let phrases = self.templates.other.phrases(lang);
+        let kinds =
+            [("none", &phrases.none), ("person", &phrases.person), ("search", &phrases.search)];
+        let (step, phrases) = *kinds.choose(&mut self.chance)?;
+        let phrase = phrases.choose(&mut self.chance)?;
+        let text = self.roughen(phrase, lang);
+        let mentions = mention::find(&text, self.today);
+        Some(Example {
+            prompt: self.prompt(&text, &mentions, None),
+            completion: json!({ "step": step }).to_string(),
+            group: format!("{}/{step}", self.pack.manifest.id),
+            lang,
+            held_out: held_out(phrase),
+        })
+    }
+
+    /// Builds the prompt with the right tool, if there is one, among near and random others.
+    fn prompt(&mut self, text: &str, mentions: &[Mention], tool: Option<&str>) -> Prompt {
+        let ranked = self.desk.rank(text, mentions);
+        let (mut cards, mut others): (Vec<&Card>, Vec<&Card>) =
+            ranked.into_iter().partition(|card| Some(card.spec.name.as_str()) == tool);
+        let near =
+            others.len().min(if self.chance.random_bool(0.8) { SHORTLIST + 1 } else { usize::MAX });
+        others.truncate(near);
+        if self.chance.random_bool(0.5) {
+            others.shuffle(&mut self.chance);
+        }
+        let wanted = if self.chance.random_bool(0.85) { SHORTLIST } else { 2 };
+        cards.extend(others.into_iter().take(wanted - cards.len()));
+        Desk::prompt(text, mentions, &mut cards)
+    }
+
+    fn render(
+        &mut self,
+        template: &Template,
+        phrase: &Phrase,
+        lang: &'static str,
+    ) -> Result<Rendered, Rejected> {
+        let mut rendered = Rendered { text: String::new(), said: Vec::new() };
+        let mut earliest: Option<Date> = None;
+        let pieces = &phrase.pieces;
+        for (i, piece) in pieces.iter().enumerate() {
+            match piece {
+                Piece::Text(words) => {
+                    let words = self.roughen(words, lang);
+                    rendered.text.push_str(&words);
+                }
+                Piece::Slot(path) => {
+                    let spec =
+                        template.slots.get(path).ok_or_else(|| Rejected::NoSlot(path.clone()))?;
+                    let after = match pieces.get(i + 1) {
+                        Some(Piece::Text(text)) => text.as_str(),
+                        _ => "",
+                    };
+                    let before = rendered.text.clone();
+                    let place = Place { before: &before, after, lang };
+                    let said = say(spec, place, earliest, &mut self.chance)
+                        .ok_or_else(|| Rejected::NoSlot(path.clone()))?;
+                    earliest = day_of(&said.intent).or(earliest);
+                    let said = self.quoted(said, spec.kind.as_str(), lang, &before, after);
+                    let start = rendered.text.len();
+                    rendered.text.push_str(&said.words);
+                    rendered.said.push((path.clone(), start..rendered.text.len(), said.intent));
+                }
+            }
+        }
+        Ok(rendered)
+    }
+
+    /// Puts quotation marks around a text that the product would not find without them.
+    fn quoted(&self, mut said: Said, kind: &str, lang: &str, before: &str, after: &str) -> Said {
+        let Intent::Text(value) = &said.intent else { return said };
+        if !matches!(kind, "text" | "name" | "id" | "dataset") {
+            return said;
+        }
+        let trial = format!("{before}{}{after}", said.words);
+        let span = before.len()..before.len() + said.words.len();
+        let found = mention::find(&trial, self.today).into_iter().any(|m| {
+            m.start <= span.start
+                && m.end >= span.end
+                && m.text.contains(value.as_str())
+                && m.text.len() == value.len()
+        });
+        if !found {
+            said.words = match lang {
+                "en" => format!("\"{value}\""),
+                _ => format!("「{value}」"),
+            };
+        }
+        said
+    }
+
+    /// Writes words as hurried people do: lower case, a slip of the keys, no last full stop.
+    fn roughen(&mut self, words: &str, lang: &str) -> String {
+        let mut text = words.to_owned();
+        if lang != "en" {
+            return text;
+        }
+        if self.chance.random_bool(0.12) {
+            text = text.to_lowercase();
+        }
+        if self.chance.random_bool(0.06) {
+            let letters: Vec<usize> = text
+                .char_indices()
+                .filter(|(i, c)| {
+                    c.is_ascii_lowercase()
+                        && text[i + 1..].starts_with(|n: char| n.is_ascii_lowercase())
+                })
+                .map(|(i, _)| i)
+                .collect();
+            if let Some(&at) = letters.choose(&mut self.chance) {
+                let swapped = format!("{}{}", &text[at + 1..at + 2], &text[at..at + 1]);
+                text.replace_range(at..at + 2, &swapped);
+            }
+        }
+        if self.chance.random_bool(0.15) && text.ends_with(['.', '?']) {
+            text.pop();
+        }
+        text
+    }
+}
+
+fn day_of(intent: &Intent) -> Option<Date> {
+    match intent {
+        Intent::Day(day) => Some(*day),
+        Intent::Instant(instant) => instant.get(..10)?.parse().ok(),
+        _ => None,
+    }
+}
+
+fn held_out(phrase: &str) -> bool {
+    Sha256::digest(phrase.as_bytes())[0] < 10
+}
+
+fn intent_of(value: &Value) -> Intent {
+    match value {
+        Value::Number(number) => match number.to_string().parse() {
+            Ok(number) => Intent::Number(number),
+            Err(_) => Intent::Text(number.to_string()),
+        },
+        Value::Bool(flag) => Intent::Choice(flag.to_string()),
+        Value::String(text) => Intent::Choice(text.clone()),
+        other => Intent::Text(other.to_string()),
+    }
+}
+
+fn starred(path: &str) -> String {
+    let steps = path.split('.').map(|s| if s.parse::<usize>().is_ok() { "*" } else { s });
+    steps.collect::<Vec<_>>().join(".")
+}
+
+/// Finds the shape at a path like `items.0.value`.
+fn shape_at(args: &[Arg], path: &str) -> Option<Shape> {
+    let (name, rest) = path.split_once('.').map_or((path, None), |(n, r)| (n, Some(r)));
+    let shape = &args.iter().find(|arg| arg.name == name)?.shape;
+    let Some(rest) = rest else { return Some(shape.clone()) };
+    match shape {
+        Shape::Object(args) => shape_at(args, rest),
+        Shape::Objects(args) => {
+            let (index, rest) = rest.split_once('.')?;
+            index.parse::<usize>().ok()?;
+            shape_at(args, rest)
+        }
+        Shape::Many(slot) => rest.parse::<usize>().ok().map(|_| Shape::One(slot.clone())),
+        Shape::Choices(values) => rest.parse::<usize>().ok().map(|_| Shape::Choice(values.clone())),
+        _ => None,
+    }
+}
+
+/// Returns what the planner should write for a meaning: a reference or a literal.
+fn point(shape: &Shape, intent: &Intent, near: &[&Mention], locale: &Locale) -> Option<Value> {
+    match (shape, intent) {
+        (Shape::Flag, Intent::Choice(word)) => word.parse::<bool>().ok().map(Value::Bool),
+        (Shape::Choice(values), Intent::Choice(word) | Intent::Text(word)) => {
+            values.contains(word).then(|| Value::String(word.clone()))
+        }
+        (Shape::Choices(values), Intent::Choice(word)) => {
+            values.contains(word).then(|| json!([word]))
+        }
+        (Shape::Choices(_), Intent::Text(words)) => {
+            serde_json::from_str::<Value>(words).ok().filter(Value::is_array)
+        }
+        (Shape::One(slot), _) => {
+            let hit = near.iter().find(|m| agrees(slot, m, intent, locale))?;
+            Some(Value::String(format!("${}", hit.id)))
+        }
+        (Shape::Many(slot), Intent::List(values)) => {
+            let whole = near.iter().find(|m| {
+                slot.resolve_list(m, locale).is_some_and(|found| {
+                    found.len() == values.len()
+                        && found.iter().zip(values).all(|(f, v)| same_number(f, *v))
+                })
+            });
+            if let Some(mention) = whole {
+                return Some(Value::String(format!("${}", mention.id)));
+            }
+            let each: Vec<Value> = values
+                .iter()
+                .filter_map(|v| point(&Shape::One(slot.clone()), &Intent::Number(*v), near, locale))
+                .collect();
+            (each.len() == values.len()).then_some(Value::Array(each))
+        }
+        (Shape::Many(slot), intent) => {
+            point(&Shape::One(slot.clone()), intent, near, locale).map(|one| json!([one]))
+        }
+        _ => None,
+    }
+}
+
+fn agrees(slot: &Slot, mention: &Mention, intent: &Intent, locale: &Locale) -> bool {
+    let Some(value) = slot.resolve(mention, locale) else { return false };
+    match intent {
+        Intent::Number(number) => same_number(&value, *number),
+        Intent::Text(text) | Intent::Choice(text) => {
+            value.as_str() == Some(text) || value.to_string() == *text || {
+                // A code drawn as hexadecimal may stand for an integer.
+                let digits = text.trim_start_matches("0x").trim_end_matches('h');
+                value.as_i64().is_some() && i64::from_str_radix(digits, 16).ok() == value.as_i64()
+            }
+        }
+        Intent::Day(day) => value.as_str() == Some(day.to_string().as_str()),
+        Intent::Instant(instant) => {
+            let read = |text: &str| text.parse::<Timestamp>().ok();
+            value.as_str().and_then(read).is_some_and(|at| Some(at) == read(instant))
+                || value.as_str() == instant.get(..10)
+        }
+        Intent::List(_) => false,
+    }
+}
+
+fn same_number(value: &Value, number: rust_decimal::Decimal) -> bool {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let read = text.parse::<rust_decimal::Decimal>();
+    read.is_ok_and(|read| (read - number).abs() <= rust_decimal::Decimal::new(1, 9))
+}
+
+/// Puts a value at a path, making objects and arrays on the way.
+fn put(target: &mut Value, path: &str, value: Value) {
+    let Some((head, rest)) = path.split_once('.') else {
+        return put_here(target, path, value);
+    };
+    let slot = child(target, head);
+    if slot.is_null() {
+        let next_is_index = rest.split('.').next().is_some_and(|s| s.parse::<usize>().is_ok());
+        *slot = if next_is_index { json!([]) } else { json!({}) };
+    }
+    put(slot, rest, value);
+}
+
+fn put_here(target: &mut Value, name: &str, value: Value) {
+    *child(target, name) = value;
+}
+
+fn child<'v>(target: &'v mut Value, name: &str) -> &'v mut Value {
+    if let (Ok(index), Some(items)) = (name.parse::<usize>(), target.as_array()) {
+        let missing = (index + 1).saturating_sub(items.len());
+        if let Some(items) = target.as_array_mut() {
+            items.extend(std::iter::repeat_n(Value::Null, missing));
+        }
+        return &mut target[index];
+    }
+    &mut target[name]
+}
+
+/// Orders the keys of the step as the schema does, which is the order of the grammar.
+fn ordered(args: &[Arg], value: &Value) -> Value {
+    let Some(object) = value.as_object() else { return value.clone() };
+    let mut out = Map::new();
+    for arg in args {
+        let Some(value) = object.get(&arg.name) else { continue };
+        let value = match &arg.shape {
+            Shape::Object(args) => ordered(args, value),
+            Shape::Objects(args) => match value.as_array() {
+                Some(items) => items.iter().map(|item| ordered(args, item)).collect(),
+                None => value.clone(),
+            },
+            _ => value.clone(),
+        };
+        out.insert(arg.name.clone(), value);
+    }
+    Value::Object(out)
+}

@@ -1,0 +1,250 @@
+//! Training requests made from a pack's `synth/` folder: phrases with slots, drawn values, and the
+//! ways people say them.
+//!
+//! An example counts only if the product's own reading of the rendered request (mentions, units,
+//! the tool's schema) gives back exactly the arguments that were drawn, so the planner never learns
+//! from a label that the product could not execute.
+
+mod example;
+mod say;
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::pack::{Pack, PackError};
+
+pub use example::{Example, Maker, Rejected, Report};
+
+/// The languages of phrases, in the order of [`Phrases`].
+pub const LANGS: [&str; 3] = ["en", "zh-Hant", "zh-Hans"];
+
+/// How the value of an argument is drawn and said.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlotSpec {
+    /// `money`, `number`, `integer`, `percent`, `duration`, `date`, `datetime`, `currency`, `id`,
+    /// `name`, `text`, `list`, `hex`, `vin`, `dataset`, `choice`.
+    pub kind: String,
+    /// Smallest value.
+    #[serde(default)]
+    pub min: Option<f64>,
+    /// Largest value.
+    #[serde(default)]
+    pub max: Option<f64>,
+    /// Decimals of a drawn number.
+    #[serde(default)]
+    pub decimals: Option<u32>,
+    /// Whether a value may be negative.
+    #[serde(default)]
+    pub signed: bool,
+    /// Unit said after the number, or unit of a duration.
+    #[serde(default)]
+    pub unit: Option<String>,
+    /// Other units with their factor to the argument's unit.
+    #[serde(default)]
+    pub units: BTreeMap<String, f64>,
+    /// Values to choose from, or, for a choice, the ways to say each.
+    #[serde(default)]
+    pub values: Option<toml::Value>,
+    /// Patterns of codes: `#` a digit, `@` a capital letter, `~` a hexadecimal digit.
+    #[serde(default)]
+    pub patterns: Vec<String>,
+    /// Kind of a list's elements.
+    #[serde(default)]
+    pub of: Option<String>,
+    /// Fewest elements.
+    #[serde(default)]
+    pub min_len: Option<usize>,
+    /// Most elements.
+    #[serde(default)]
+    pub max_len: Option<usize>,
+}
+
+/// Phrases of one language.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Phrases {
+    /// Requests that lead to the tool.
+    #[serde(default)]
+    pub call: Vec<String>,
+    /// Requests that nothing serves.
+    #[serde(default)]
+    pub none: Vec<String>,
+    /// Requests that a person must take.
+    #[serde(default)]
+    pub person: Vec<String>,
+    /// Requests that a document answers.
+    #[serde(default)]
+    pub search: Vec<String>,
+}
+
+/// A file of the `synth/` folder.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Template {
+    /// Slots by the path of the argument (`items.0.value`).
+    #[serde(default)]
+    pub slots: BTreeMap<String, SlotSpec>,
+    /// English phrases.
+    #[serde(default)]
+    pub en: Phrases,
+    /// Phrases in Traditional Chinese.
+    #[serde(default, rename = "zh-Hant")]
+    pub zh_hant: Phrases,
+    /// Phrases in Simplified Chinese.
+    #[serde(default, rename = "zh-Hans")]
+    pub zh_hans: Phrases,
+}
+
+impl Template {
+    /// Returns the phrases of one of [`LANGS`].
+    pub fn phrases(&self, lang: &str) -> &Phrases {
+        match lang {
+            "zh-Hant" => &self.zh_hant,
+            "zh-Hans" => &self.zh_hans,
+            _ => &self.en,
+        }
+    }
+}
+
+/// The templates of a pack: by tool, and those that call no tool.
+#[derive(Debug, Clone, Default)]
+pub struct Templates {
+    /// Templates by name of the tool.
+    pub tools: BTreeMap<String, Template>,
+    /// Requests that lead to no call.
+    pub other: Template,
+}
+
+impl Templates {
+    /// Reads the `synth/` folder of a pack; a pack without one has no templates.
+    ///
+    /// # Errors
+    /// [`PackError::Invalid`] naming the file, its line and what is wrong.
+    pub fn of(pack: &Pack) -> Result<Self, PackError> {
+        let mut templates = Self::default();
+        for (path, bytes) in pack.files.below("synth/").filter(|(p, _)| p.ends_with(".toml")) {
+            let invalid = |message: String| PackError::Invalid {
+                pack: pack.manifest.id.clone(),
+                file: path.to_owned(),
+                message,
+            };
+            let template: Template = toml::from_str(&String::from_utf8_lossy(bytes))
+                .map_err(|error| invalid(error.to_string()))?;
+            let name = path.trim_start_matches("synth/").trim_end_matches(".toml");
+            if name == "_other" {
+                templates.other = template;
+            } else if pack.tool(name).is_some() {
+                templates.tools.insert(name.to_owned(), template);
+            } else {
+                return Err(invalid(format!("there is no tool `{name}` in the pack")));
+            }
+        }
+        Ok(templates)
+    }
+
+    /// Returns the top-level arguments that the phrases of a tool state.
+    pub fn practised(&self, tool: &str) -> Vec<String> {
+        let Some(template) = self.tools.get(tool) else { return Vec::new() };
+        let mut names: Vec<String> = Vec::new();
+        let mut add = |path: &str| {
+            let name = path.split('.').next().unwrap_or(path).trim().to_owned();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        };
+        for lang in LANGS {
+            for phrase in &template.phrases(lang).call {
+                let phrase = Phrase::parse(phrase);
+                phrase.slots().for_each(&mut add);
+                phrase.constants.iter().for_each(|(path, _)| add(path));
+            }
+        }
+        names
+    }
+}
+
+/// A phrase: text and slots in turn, and the arguments that its wording implies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Phrase {
+    /// Pieces in order.
+    pub pieces: Vec<Piece>,
+    /// Path and value of each implied argument.
+    pub constants: Vec<(String, Value)>,
+}
+
+/// A piece of a phrase.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Piece {
+    /// Words.
+    Text(String),
+    /// Path of the argument that is said here.
+    Slot(String),
+}
+
+impl Phrase {
+    /// Reads `words {slot} words => path=value; path=value`.
+    pub fn parse(text: &str) -> Self {
+        let (words, implied) = text.split_once(" => ").unwrap_or((text, ""));
+        let mut pieces = Vec::new();
+        let mut rest = words;
+        while let Some((before, after)) = rest.split_once('{') {
+            let Some((path, tail)) = after.split_once('}') else { break };
+            if !before.is_empty() {
+                pieces.push(Piece::Text(before.to_owned()));
+            }
+            pieces.push(Piece::Slot(path.to_owned()));
+            rest = tail;
+        }
+        if !rest.is_empty() {
+            pieces.push(Piece::Text(rest.to_owned()));
+        }
+        let constants = implied
+            .split(';')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(path, value)| {
+                let value = value.trim();
+                let json = serde_json::from_str(value);
+                (path.trim().to_owned(), json.unwrap_or_else(|_| Value::String(value.to_owned())))
+            })
+            .collect();
+        Self { pieces, constants }
+    }
+
+    /// Returns the paths of the slots.
+    pub fn slots(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Slot(path) => Some(path.as_str()),
+            Piece::Text(_) => None,
+        })
+    }
+
+    /// Returns the words without the slots.
+    pub fn words(&self) -> String {
+        let words: Vec<&str> = self
+            .pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => text.as_str(),
+                Piece::Slot(_) => " ",
+            })
+            .collect();
+        words.concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phrase_has_pieces_and_implied_arguments() {
+        let phrase = Phrase::parse("pmt {principal} @ {rate} => repayment=interest_only; rows=12");
+        assert_eq!(phrase.slots().collect::<Vec<_>>(), ["principal", "rate"]);
+        assert_eq!(phrase.words(), "pmt   @  ");
+        assert_eq!(phrase.constants[0], ("repayment".to_owned(), Value::from("interest_only")));
+        assert_eq!(phrase.constants[1], ("rows".to_owned(), Value::from(12)));
+    }
+}

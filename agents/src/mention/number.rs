@@ -360,7 +360,10 @@ fn magnitude(text: &str) -> Option<(Decimal, usize)> {
         let plain = m.as_str().replace([',', '，', '\'', '+'], "").replace('−', "-");
         (plain.parse::<Decimal>().ok()?, m.end())
     } else if let Some(m) = chinese().find(text) {
-        return chinese_number(m.as_str()).map(|value| (value.normalize(), m.end()));
+        // 四千瓦 is four kilowatts.
+        let unit = text[m.end()..].starts_with(['瓦', '米']) && m.as_str().ends_with('千');
+        let numeral = if unit { m.as_str().trim_end_matches('千') } else { m.as_str() };
+        return chinese_number(numeral).map(|value| (value.normalize(), numeral.len()));
     } else {
         let m = words().find(text)?;
         (english_number(m.as_str())?, m.end())
@@ -520,29 +523,33 @@ pub(super) fn currency(text: &str, at: usize, previous: Option<char>) -> Option<
     Some(Found { start: at, end: at + length, kind: Kind::Currency { value: value.to_owned() } })
 }
 
-fn plain(kind: &Kind) -> Option<&str> {
+/// Returns the figure of a mention and what it counts; the elements of a list must count the same.
+fn plain(kind: &Kind) -> Option<(&str, &str)> {
     match kind {
-        Kind::Number { value, .. } | Kind::Money { value, .. } => Some(value),
-        Kind::Percent { value } => Some(value),
+        Kind::Number { value, unit } => Some((value, unit)),
+        Kind::Money { value, currency } => Some((value, currency)),
+        Kind::Percent { value } => Some((value, "%")),
         _ => None,
     }
 }
 
-/// Joins three or more numbers that only commas part into one list.
+/// Joins three or more numbers that only commas part into one list. A unit may stand after the last
+/// one only (`3, 4, 5 kW`) or after each.
 pub(super) fn join_lists(text: &str, found: &mut Vec<Found>) {
     let mut i = 0;
     while i < found.len() {
         let mut j = i;
         while j + 1 < found.len()
-            && plain(&found[j].kind).is_some()
-            && plain(&found[j + 1].kind).is_some()
+            && follows(&found[j].kind, &found[j + 1].kind)
             && is_separator(&text[found[j].end..found[j + 1].start])
         {
             j += 1;
         }
         if j - i >= 2 {
-            let values =
-                found[i..=j].iter().filter_map(|f| plain(&f.kind).map(str::to_owned)).collect();
+            let values = found[i..=j]
+                .iter()
+                .filter_map(|f| plain(&f.kind).map(|(value, _)| value.to_owned()))
+                .collect();
             let joined =
                 Found { start: found[i].start, end: found[j].end, kind: Kind::List { values } };
             found.splice(i..=j, [joined]);
@@ -551,7 +558,15 @@ pub(super) fn join_lists(text: &str, found: &mut Vec<Found>) {
     }
 }
 
+/// Tells whether `next` may continue a list whose latest element is `last`.
+fn follows(last: &Kind, next: &Kind) -> bool {
+    match (plain(last), plain(next)) {
+        (Some((_, last)), Some((_, next))) => last.is_empty() || last == next,
+        _ => false,
+    }
+}
+
 fn is_separator(gap: &str) -> bool {
     let gap = gap.trim();
-    matches!(gap, "," | "，" | "、" | ";" | "；" | "/" | ", and" | "and" | "和" | "與" | "与" | "")
+    matches!(gap, "," | "，" | "、" | "/" | ", and" | "and" | "和" | "與" | "与" | "")
 }

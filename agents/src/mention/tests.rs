@@ -39,6 +39,7 @@ fn amounts_rates_and_terms_have_canonical_values() {
         ["money 3500000 ", "pct 3.1", "dur 30 year"]
     );
     assert_eq!(read("我們工廠用電1,250,000度，排放係數0.494"), ["num 1250000 kwh", "num 0.494"]);
+    assert_eq!(read("充電上限四千瓦"), ["num 4 kw"]);
     assert_eq!(read("thirty five thousand over five years"), ["num 35000", "dur 5 year"]);
     assert_eq!(read("贷款20万，5年期"), ["num 200000", "dur 5 year"]);
 }
@@ -65,6 +66,7 @@ fn days_and_windows_are_resolved_against_today() {
 #[test]
 fn rows_of_numbers_are_one_list() {
     assert_eq!(read("loads 3, 4.5, 6 and 7 kW"), ["list 3 4.5 6 7"]);
+    assert_eq!(read("prices 0.3, 0.4, 0.5; 80 kWh"), ["list 0.3 0.4 0.5", "num 80 kwh"]);
     assert_eq!(read("between 10 and 20"), ["num 10", "num 20"]);
 }
 

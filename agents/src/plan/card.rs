@@ -24,12 +24,17 @@ pub struct Card {
 }
 
 impl Card {
+    /// Tells whether the platform fills an argument of this name.
+    pub fn is_platforms(name: &str) -> bool {
+        PLATFORM.contains(&name)
+    }
+
     /// Builds the card of a tool. `practised` are the arguments that training examples use; where it
     /// is empty (a pack without examples), all arguments are shown.
     pub fn new(spec: Arc<ToolSpec>, practised: &[String]) -> Self {
         let args: Vec<Arg> = args_of(&spec.input_schema)
             .into_iter()
-            .filter(|arg| !PLATFORM.contains(&arg.name.as_str()))
+            .filter(|arg| !Self::is_platforms(&arg.name))
             .filter(|arg| practised.is_empty() || arg.required || practised.contains(&arg.name))
             .collect();
         let mut line = format!("{}(", spec.name);

@@ -125,6 +125,8 @@ fn number(value: Decimal, said: &str, unit: Option<Unit>) -> Option<Decimal> {
     match unit {
         Some(Unit::Percent) if said == "bp" => value.checked_div(Decimal::ONE_HUNDRED),
         Some(Unit::Measure("celsius")) if said == "celsius" => Some(value),
+        // "0.4 kg per kWh": the words after the kilograms are read as text.
+        Some(Unit::Measure("kg/kwh")) if said == "kg" => Some(value),
         Some(Unit::Measure(wanted)) => {
             let (from, to) = (scale(said)?, scale(wanted)?);
             (from.0 == to.0).then(|| value.checked_mul(from.1)?.checked_div(to.1)).flatten()

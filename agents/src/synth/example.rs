@@ -76,6 +76,10 @@ pub struct Report {
     pub rejected: BTreeMap<(String, Rejected), (usize, String)>,
 }
 
+/// The day that relative dates count from, 2026-06-15, in Unix seconds; fixed, so that a set can be
+/// made again.
+const TODAY: i64 = 1_781_481_600;
+
 /// Makes examples of one pack.
 pub struct Maker<'a> {
     pack: &'a Pack,
@@ -102,7 +106,6 @@ impl<'a> Maker<'a> {
     /// # Errors
     /// [`PackError`] when `fill.toml` is broken.
     pub fn new(pack: &'a Pack, templates: &'a Templates, seed: u64) -> Result<Self, PackError> {
-        let now: Timestamp = Timestamp::UNIX_EPOCH;
         Ok(Self {
             desk: Desk::new(pack, templates)?,
             pack,
@@ -110,14 +113,13 @@ impl<'a> Maker<'a> {
             locale: Locale { timezone: "UTC".to_owned() },
             chance: Chance::seed_from_u64(seed),
             today: jiff::civil::date(2026, 6, 15),
-            now,
+            now: Timestamp::from_second(TODAY).unwrap_or_default(),
             report: Report::default(),
         })
     }
 
     /// Makes about `count` examples: three quarters lead to a call, spread evenly over the tools.
     pub fn make(&mut self, count: usize) -> Vec<Example> {
-        let _ = self.now;
         let templates = self.templates;
         let tools: Vec<(&String, &Template)> = templates.tools.iter().collect();
         if tools.is_empty() {
@@ -208,7 +210,7 @@ impl<'a> Maker<'a> {
         for (path, value) in &phrase.constants {
             let Some(shape) = shape_at(&card.args, path) else {
                 let covered = self.desk.fills().covers(tool, &starred(path));
-                if covered {
+                if covered || Card::is_platforms(path) {
                     continue;
                 }
                 return Err(Rejected::NoArgument(path.clone()));
@@ -400,6 +402,9 @@ fn intent_of(value: &Value) -> Intent {
         },
         Value::Bool(flag) => Intent::Choice(flag.to_string()),
         Value::String(text) => Intent::Choice(text.clone()),
+        Value::Array(items) if items.iter().all(Value::is_number) => Intent::List(
+            items.iter().filter_map(|number| number.to_string().parse().ok()).collect(),
+        ),
         other => Intent::Text(other.to_string()),
     }
 }

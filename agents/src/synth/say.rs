@@ -79,7 +79,10 @@ pub(super) fn say(
         "number" => Some(measure(spec, place, chance)),
         "integer" => {
             let value = draw(spec, 0, chance);
-            Some(Said { intent: Intent::Number(value), words: digits(value, place, chance) })
+            // A year is written without separators.
+            let year = spec.min >= Some(1900.0) && spec.max <= Some(2200.0);
+            let words = if year { value.to_string() } else { digits(value, place, chance) };
+            Some(Said { intent: Intent::Number(value), words })
         }
         "percent" => Some(percent(spec, place, chance)),
         "duration" => duration(spec, place, chance),

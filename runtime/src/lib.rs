@@ -9,6 +9,7 @@ mod kernel;
 pub mod model;
 mod prefix;
 pub mod tokenizer;
+pub mod train;
 
 pub use engine::{Completion, Engine, EngineError, ModelFiles, Request};
 pub use grammar::Grammar;

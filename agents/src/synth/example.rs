@@ -76,6 +76,9 @@ pub struct Report {
     pub rejected: BTreeMap<(String, Rejected), (usize, String)>,
 }
 
+/// Examples that share a shortlist.
+const GROUP: usize = 8;
+
 /// The day that relative dates count from, 2026-06-15, in Unix seconds; fixed, so that a set can be
 /// made again.
 const TODAY: i64 = 1_781_481_600;
@@ -118,29 +121,67 @@ impl<'a> Maker<'a> {
         })
     }
 
-    /// Makes about `count` examples: three quarters lead to a call, spread evenly over the tools.
+    /// Makes about `count` examples: four fifths lead to a call, spread evenly over the tools.
+    ///
+    /// They come in groups that share a shortlist, so that training runs the shortlist once for all
+    /// of a group; within it each request stands against tools that are near to another one's.
     pub fn make(&mut self, count: usize) -> Vec<Example> {
         let templates = self.templates;
         let tools: Vec<(&String, &Template)> = templates.tools.iter().collect();
         if tools.is_empty() {
             return Vec::new();
         }
-        let mut examples = Vec::with_capacity(count);
-        for i in 0..count {
+        let mut groups = Vec::with_capacity(count / GROUP + 1);
+        for i in 0..count.div_ceil(GROUP) {
+            groups.push(self.group(tools[i % tools.len()]));
+        }
+        groups.shuffle(&mut self.chance);
+        groups.into_iter().flatten().collect()
+    }
+
+    fn group(&mut self, (anchor, template): (&String, &Template)) -> Vec<Example> {
+        let Some(shortlist) = self.shortlist(anchor, template) else { return Vec::new() };
+        let mut examples = Vec::with_capacity(GROUP);
+        for i in 0..GROUP {
             let lang = *[0, 0, 1, 2].choose(&mut self.chance).map_or(&LANGS[0], |i| &LANGS[*i]);
             let made = if i % 5 == 4 {
-                self.other(lang)
+                self.other(lang, &shortlist)
             } else {
-                let (tool, template) = tools[i % tools.len()];
-                self.call(tool, template, lang)
+                let tool = if i == 0 { Some(anchor) } else { shortlist.choose(&mut self.chance) };
+                let templates = self.templates;
+                tool.and_then(|tool| {
+                    let template = templates.tools.get(tool)?;
+                    self.call(tool, template, lang, &shortlist)
+                })
             };
             if let Some(example) = made {
                 *self.report.made.entry((example.group.clone(), lang)).or_default() += 1;
                 examples.push(example);
             }
         }
-        examples.shuffle(&mut self.chance);
         examples
+    }
+
+    /// Draws a shortlist around a tool: those that its own words make likely, some of them swapped
+    /// for others.
+    fn shortlist(&mut self, anchor: &str, template: &Template) -> Option<Vec<String>> {
+        let lang = *LANGS.choose(&mut self.chance)?;
+        let phrase = template.phrases(lang).call.choose(&mut self.chance)?;
+        let words = Phrase::parse(phrase).words();
+        let ranked = self.desk.rank(&words, &[]);
+        let mut others: Vec<String> = ranked
+            .into_iter()
+            .map(|card| card.spec.name.clone())
+            .filter(|name| name != anchor)
+            .collect();
+        if self.chance.random_bool(0.8) {
+            others.truncate(SHORTLIST + 2);
+        }
+        others.shuffle(&mut self.chance);
+        let size = if self.chance.random_bool(0.9) { SHORTLIST } else { 2 };
+        let mut names = vec![anchor.to_owned()];
+        names.extend(others.into_iter().take(size - 1));
+        Some(names)
     }
 
     /// Renders every phrase of the pack once, to show which ones can be learnt.
@@ -149,29 +190,36 @@ impl<'a> Maker<'a> {
         for (tool, template) in &templates.tools {
             for lang in LANGS {
                 for phrase in &template.phrases(lang).call {
-                    let _ = self.render_call(tool, template, lang, phrase);
+                    let shortlist = std::slice::from_ref(tool);
+                    let _ = self.render_call((tool, template), lang, phrase, shortlist);
                 }
             }
         }
         &self.report
     }
 
-    fn call(&mut self, tool: &str, template: &Template, lang: &'static str) -> Option<Example> {
-        let phrase = template.phrases(lang).call.choose(&mut self.chance)?.clone();
-        self.render_call(tool, template, lang, &phrase)
-    }
-
-    fn render_call(
+    fn call(
         &mut self,
         tool: &str,
         template: &Template,
         lang: &'static str,
+        shortlist: &[String],
+    ) -> Option<Example> {
+        let phrase = template.phrases(lang).call.choose(&mut self.chance)?.clone();
+        self.render_call((tool, template), lang, &phrase, shortlist)
+    }
+
+    fn render_call(
+        &mut self,
+        (tool, template): (&str, &Template),
+        lang: &'static str,
         text: &str,
+        shortlist: &[String],
     ) -> Option<Example> {
         let group = format!("{}/{tool}", self.pack.manifest.id);
         let phrase = Phrase::parse(text);
         let mut shown = text.to_owned();
-        match self.try_call(tool, template, lang, &phrase, &mut shown) {
+        match self.try_call((tool, template), lang, &phrase, shortlist, &mut shown) {
             Ok((prompt, completion)) => {
                 Some(Example { prompt, completion, group, lang, held_out: held_out(text) })
             }
@@ -185,10 +233,10 @@ impl<'a> Maker<'a> {
 
     fn try_call(
         &mut self,
-        tool: &str,
-        template: &Template,
+        (tool, template): (&str, &Template),
         lang: &'static str,
         phrase: &Phrase,
+        shortlist: &[String],
         shown: &mut String,
     ) -> Result<(Prompt, String), Rejected> {
         let rendered = self.render(template, phrase, lang)?;
@@ -224,7 +272,7 @@ impl<'a> Maker<'a> {
         }
         let completion = json!({"step": tool, "with": ordered(&card.args, &with)}).to_string();
         self.verify(card, &rendered, &mentions, &completion)?;
-        let prompt = self.prompt(&rendered.text, &mentions, Some(tool));
+        let prompt = self.prompt(&rendered.text, &mentions, shortlist);
         Ok((prompt, completion))
     }
 
@@ -259,7 +307,7 @@ impl<'a> Maker<'a> {
         card.spec.check_arguments(&arguments).map_err(|e| Rejected::Schema(e.to_string()))
     }
 
-    fn other(&mut self, lang: &'static str) -> Option<Example> {
+    fn other(&mut self, lang: &'static str, shortlist: &[String]) -> Option<Example> {
         let phrases = self.templates.other.phrases(lang);
         let kinds =
             [("none", &phrases.none), ("person", &phrases.person), ("search", &phrases.search)];
@@ -268,7 +316,7 @@ impl<'a> Maker<'a> {
         let text = self.roughen(phrase, lang);
         let mentions = mention::find(&text, self.today);
         Some(Example {
-            prompt: self.prompt(&text, &mentions, None),
+            prompt: self.prompt(&text, &mentions, shortlist),
             completion: json!({ "step": step }).to_string(),
             group: format!("{}/{step}", self.pack.manifest.id),
             lang,
@@ -276,19 +324,8 @@ impl<'a> Maker<'a> {
         })
     }
 
-    /// Builds the prompt with the right tool, if there is one, among near and random others.
-    fn prompt(&mut self, text: &str, mentions: &[Mention], tool: Option<&str>) -> Prompt {
-        let ranked = self.desk.rank(text, mentions);
-        let (mut cards, mut others): (Vec<&Card>, Vec<&Card>) =
-            ranked.into_iter().partition(|card| Some(card.spec.name.as_str()) == tool);
-        let near =
-            others.len().min(if self.chance.random_bool(0.8) { SHORTLIST + 1 } else { usize::MAX });
-        others.truncate(near);
-        if self.chance.random_bool(0.5) {
-            others.shuffle(&mut self.chance);
-        }
-        let wanted = if self.chance.random_bool(0.85) { SHORTLIST } else { 2 };
-        cards.extend(others.into_iter().take(wanted - cards.len()));
+    fn prompt(&self, text: &str, mentions: &[Mention], shortlist: &[String]) -> Prompt {
+        let mut cards: Vec<&Card> = shortlist.iter().filter_map(|n| self.desk.card(n)).collect();
         Desk::prompt(text, mentions, &mut cards)
     }
 

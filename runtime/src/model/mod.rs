@@ -18,6 +18,7 @@ mod weights;
 
 pub use block::Scratch;
 pub use cache::KvCache;
+pub(crate) use rope::frequencies;
 pub use random::{Storage, random_checkpoint, shapes};
 
 use attention::Attention;

@@ -267,7 +267,7 @@ fn chinese_whole(text: &str) -> Option<Decimal> {
 
 fn digits() -> &'static Regex {
     static RE: OnceLock<Regex> = OnceLock::new();
-    RE.get_or_init(|| regex(r"^[-+−]?(?:\d{1,3}(?:[,，']\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"))
+    RE.get_or_init(|| regex(r"^[-+−]?(?:\d{1,3}(?:[,']\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"))
 }
 
 fn chinese() -> &'static Regex {
@@ -405,7 +405,7 @@ pub(super) fn scan(text: &str, at: usize, previous: Option<char>) -> Option<Foun
     if let Some(found) = prefixed(text, at) {
         return Some(found);
     }
-    if matches!(first, '-' | '+' | '−') && previous.is_some_and(|c| c.is_alphanumeric()) {
+    if matches!(first, '-' | '+' | '−') && previous.is_some_and(|c| c.is_ascii_alphanumeric()) {
         return None;
     }
     let (value, length) = magnitude(rest)?;

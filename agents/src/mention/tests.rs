@@ -59,6 +59,7 @@ fn days_and_windows_are_resolved_against_today() {
     assert_eq!(read("on 2026-03-05 and 5 March 2026"), ["date 2026-03-05", "date 2026-03-05"]);
     assert_eq!(read("next Tuesday"), ["date 2026-12-01"]);
     assert_eq!(read("2026年3月5日到3月8日"), ["date 2026-03-05", "date 2026-03-08"]);
+    assert_eq!(read("2025-09-04进店"), ["date 2025-09-04"]);
     assert_eq!(read("in March 2026"), ["period 2026-03-01 2026-04-01"]);
     assert_eq!(read("at 2026-03-01T00:00:00Z"), ["time 2026-03-01T00:00:00Z"]);
 }

@@ -1,6 +1,6 @@
 //! Writes the training set of the shipped planner: `cargo run --example synth -- OUT [COUNT] [SEED]`.
 //!
-//! COUNT is the number of examples a pack. With `-` for OUT, lists the phrases that cannot be learnt.
+//! COUNT is the number of examples a tool. With `-` for OUT, lists the phrases that cannot be learnt.
 
 use std::io::Write as _;
 
@@ -11,7 +11,7 @@ use agents::synth::{Maker, Templates};
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let out = arguments.next().ok_or("usage: synth OUT|- [COUNT] [SEED]")?;
-    let count: usize = arguments.next().map_or(Ok(20_000), |n| n.parse())?;
+    let count: usize = arguments.next().map_or(Ok(6500), |n| n.parse())?;
     let seed: u64 = arguments.next().map_or(Ok(1), |n| n.parse())?;
     let mut file = (out != "-")
         .then(|| std::fs::File::create(&out).map(std::io::BufWriter::new))
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             continue;
         };
-        for example in maker.make(count) {
+        for example in maker.make(count * pack.tools.len()) {
             writeln!(file, "{}", example.to_json())?;
         }
         let made: usize = maker.report.made.values().sum();

@@ -16,6 +16,9 @@ pub use number::chinese_number;
 /// Most mentions that one request may hold; the rest of the text stays as words.
 pub const MAX_MENTIONS: usize = 40;
 
+/// Characters of a name that the planner sees.
+const MAX_SHOWN: usize = 48;
+
 /// What a mention is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -123,11 +126,14 @@ impl Mention {
             Kind::Date { .. } => "date".to_owned(),
             Kind::Period { .. } => "period".to_owned(),
             Kind::DateTime { .. } => "time".to_owned(),
-            Kind::Currency { .. } => "currency".to_owned(),
+            Kind::Currency { value } => format!("currency {value}"),
             Kind::List { .. } => "list".to_owned(),
             Kind::Id { value } => format!("id {}", word::shape(value)),
             Kind::Hex { .. } => "hex".to_owned(),
-            Kind::Name { .. } => "name".to_owned(),
+            // A capital does not make a name: the planner still needs the words.
+            Kind::Name { value } => {
+                format!("name {}", value.chars().take(MAX_SHOWN).collect::<String>())
+            }
             Kind::Block { .. } => "block".to_owned(),
         }
     }

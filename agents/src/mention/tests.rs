@@ -111,3 +111,13 @@ proptest::proptest! {
         assert_eq!(read, [format!("num {}", expected.normalize())]);
     }
 }
+
+#[test]
+fn a_span_ends_inside_the_text() {
+    assert_eq!(read("terms 23mo/181,905km"), ["dur 23 month", "num 181905 km"]);
+    assert_eq!(read("Oct 24 2024, start Jan 3 2025,  odometer 140000 km"), [
+        "date 2024-10-24",
+        "date 2025-01-03",
+        "num 140000 km"
+    ]);
+}

@@ -83,7 +83,7 @@ impl Desk {
             .special("tools")
             .text(lines.join("\n"))
             .special("request")
-            .text(mention::annotate(request.trim(), mentions))
+            .text(mention::annotate(request, mentions))
             .special("plan")
     }
 }

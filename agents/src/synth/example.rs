@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::say::{Chance, Intent, Place, Said, say};
+use super::vary::{simplified, vary};
 use super::{LANGS, Phrase, Piece, Template, Templates};
 use crate::mention::{self, Mention};
 use crate::pack::{Pack, PackError};
@@ -191,7 +192,8 @@ impl<'a> Maker<'a> {
             for lang in LANGS {
                 for phrase in &template.phrases(lang).call {
                     let shortlist = std::slice::from_ref(tool);
-                    let _ = self.render_call((tool, template), lang, phrase, shortlist);
+                    let parsed = Phrase::parse(phrase);
+                    let _ = self.render_call((tool, template), lang, (phrase, parsed), shortlist);
                 }
             }
         }
@@ -205,19 +207,28 @@ impl<'a> Maker<'a> {
         lang: &'static str,
         shortlist: &[String],
     ) -> Option<Example> {
-        let phrase = template.phrases(lang).call.choose(&mut self.chance)?.clone();
-        self.render_call((tool, template), lang, &phrase, shortlist)
+        let mut phrase = template.phrases(lang).call.choose(&mut self.chance)?.clone();
+        if lang == "zh-Hans" && self.chance.random_bool(0.35) {
+            phrase = simplified(template.phrases("zh-Hant").call.choose(&mut self.chance)?);
+        }
+        let title = self.pack.tool(tool).map_or("", |tool| tool.title.as_str());
+        let varied = vary(Phrase::parse(&phrase), title, lang, &mut self.chance);
+        let made = self.render_call((tool, template), lang, (&phrase, varied), shortlist);
+        // Where a variation lost the sense, the phrase itself is taken.
+        made.or_else(|| {
+            let plain = Phrase::parse(&phrase);
+            self.render_call((tool, template), lang, (&phrase, plain), shortlist)
+        })
     }
 
     fn render_call(
         &mut self,
         (tool, template): (&str, &Template),
         lang: &'static str,
-        text: &str,
+        (text, phrase): (&str, Phrase),
         shortlist: &[String],
     ) -> Option<Example> {
         let group = format!("{}/{tool}", self.pack.manifest.id);
-        let phrase = Phrase::parse(text);
         let mut shown = text.to_owned();
         match self.try_call((tool, template), lang, &phrase, shortlist, &mut shown) {
             Ok((prompt, completion)) => {
@@ -313,7 +324,8 @@ impl<'a> Maker<'a> {
             [("none", &phrases.none), ("person", &phrases.person), ("search", &phrases.search)];
         let (step, phrases) = *kinds.choose(&mut self.chance)?;
         let phrase = phrases.choose(&mut self.chance)?;
-        let text = self.roughen(phrase, lang);
+        let varied = vary(Phrase::parse(phrase), "", lang, &mut self.chance);
+        let text = self.roughen(&varied.words(), lang);
         let mentions = mention::find(&text, self.today);
         Some(Example {
             prompt: self.prompt(&text, &mentions, shortlist),

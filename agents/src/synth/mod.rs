@@ -7,6 +7,7 @@
 
 mod example;
 mod say;
+mod vary;
 
 use std::collections::BTreeMap;
 

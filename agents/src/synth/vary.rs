@@ -1,0 +1,164 @@
+//! Variation of phrases, so that a planner learns what words mean beside a value and not what a
+//! whole phrase looks like: clauses change places, words fall out, people greet and ramble.
+
+use rand::RngExt as _;
+use rand::seq::{IndexedRandom as _, SliceRandom as _};
+use serde_json::Value;
+
+use super::say::Chance;
+use super::{Phrase, Piece};
+use crate::lang;
+
+const BEFORE: [(&str, &[&str]); 3] = [
+    (
+        "en",
+        &[
+            "Hi, ", "Hello! ", "Please: ", "Quick question. ", "Need help: ", "For the board: ", "ok so ", "Hey, can you help? ", "I was wondering, ",
+            "Morning. ", "One more: ", "My colleague asks: ", "We are preparing a report. ", "As discussed, ", "Just to be sure: ", "FYI we have a meeting at noon. ", "urgent!! ",
+            "Could you please help me with this: ", "So here is the thing. ", "Not sure who to ask. ",
+        ],
+    ),
+    (
+        "zh-Hant",
+        &["你好，", "請問", "麻煩一下，", "想請教：", "急！", "老闆在問，", "幫個忙，", "開會要用，", "再問一題：", "不好意思，", "早安，", "客戶想知道，"],
+    ),
+    (
+        "zh-Hans",
+        &["你好，", "请问", "麻烦一下，", "想请教：", "急！", "老板在问，", "帮个忙，", "开会要用，", "再问一个：", "不好意思，", "早上好，", "客户想知道，"],
+    ),
+];
+
+const AFTER: [(&str, &[&str]); 3] = [
+    (
+        "en",
+        &[" Thanks!", " thx", " please", " Need it today.", " asap", " Many thanks in advance.", " That's all.", " Keep it short.", " Cheers", " I need the number for a slide."],
+    ),
+    ("zh-Hant", &["，謝謝", "，麻煩了", "，今天要", "，感恩", "，急用", "。謝謝你", "，簡短回答就好"]),
+    ("zh-Hans", &["，谢谢", "，麻烦了", "，今天要", "，多谢", "，急用", "。谢谢你", "，简短回答就行"]),
+];
+
+fn of<'a>(table: &[(&str, &'a [&'a str])], lang: &str) -> &'a [&'a str] {
+    table.iter().find(|(l, _)| *l == lang).map_or(&[], |(_, words)| words)
+}
+
+/// Returns the phrase of a template, varied.
+pub(super) fn vary(phrase: Phrase, title: &str, lang: &str, chance: &mut Chance) -> Phrase {
+    let mut phrase = match chance.random_range(0..20u8) {
+        0..=2 if phrase.slots().count() > 1 => listed(&phrase, title, chance),
+        3..=8 => reordered(phrase, chance),
+        _ => phrase,
+    };
+    if chance.random_bool(0.5) {
+        for piece in &mut phrase.pieces {
+            if let Piece::Text(text) = piece {
+                *text = thinned(text, lang, chance);
+            }
+        }
+    }
+    if chance.random_bool(0.3)
+        && let Some(words) = of(&BEFORE, lang).choose(chance)
+    {
+        phrase.pieces.insert(0, Piece::Text((*words).to_owned()));
+    }
+    if chance.random_bool(0.2)
+        && let Some(words) = of(&AFTER, lang).choose(chance)
+    {
+        phrase.pieces.push(Piece::Text((*words).to_owned()));
+    }
+    phrase
+}
+
+/// Says the values of a phrase as a list of names and values, in any order, as forms and tables do.
+fn listed(phrase: &Phrase, title: &str, chance: &mut Chance) -> Phrase {
+    let mut slots: Vec<String> = phrase.slots().map(str::to_owned).collect();
+    let nested = slots.iter().any(|slot| slot.contains('.'));
+    if !nested {
+        slots.shuffle(chance);
+    }
+    let between = *[", ", "; ", "\n", " / ", "，"].choose(chance).unwrap_or(&", ");
+    let colon = *[": ", " ", " = ", "："].choose(chance).unwrap_or(&": ");
+    let title = if chance.random_bool(0.3) { title.to_lowercase() } else { title.to_owned() };
+    let mut pieces = vec![Piece::Text(format!("{title}{colon}"))];
+    for (i, slot) in slots.into_iter().enumerate() {
+        let lead = if i > 0 { between } else { "" };
+        pieces.push(Piece::Text(format!("{lead}{}{colon}", spoken(&slot))));
+        pieces.push(Piece::Slot(slot));
+    }
+    for (path, value) in &phrase.constants {
+        if let Value::String(word) = value {
+            let word = word.replace('_', " ");
+            pieces.push(Piece::Text(format!("{between}{}{colon}{word}", spoken(path))));
+        }
+    }
+    Phrase { pieces, constants: phrase.constants.clone() }
+}
+
+/// Writes the last name of a path as words, without its unit.
+fn spoken(path: &str) -> String {
+    let name = path.rsplit('.').find(|step| step.parse::<usize>().is_err()).unwrap_or(path);
+    let name = ["_pct", "_kwh", "_kw", "_km"].iter().fold(name, |n, unit| n.trim_end_matches(unit));
+    name.replace('_', " ")
+}
+
+/// Moves the clauses of a phrase, cut at commas and semicolons, into another order.
+fn reordered(phrase: Phrase, chance: &mut Chance) -> Phrase {
+    if phrase.slots().any(|slot| slot.contains('.') || slot == "start" || slot == "end") {
+        return phrase;
+    }
+    let mut clauses: Vec<Vec<Piece>> = vec![Vec::new()];
+    let mut push = |piece: Piece, next: bool| {
+        if next {
+            clauses.push(Vec::new());
+        }
+        if let Some(clause) = clauses.last_mut() {
+            clause.push(piece);
+        }
+    };
+    for piece in &phrase.pieces {
+        match piece {
+            Piece::Slot(_) => push(piece.clone(), false),
+            Piece::Text(text) => {
+                for (i, part) in text.split([',', '，', ';', '；']).enumerate() {
+                    push(Piece::Text(part.trim_end_matches(['.', '?', '。', '？']).to_owned()), i > 0);
+                }
+            }
+        }
+    }
+    if clauses.len() < 2 {
+        return phrase;
+    }
+    clauses.shuffle(chance);
+    let chinese = phrase.words().chars().any(lang::is_cjk);
+    let comma = if chinese { "，" } else { ", " };
+    let mut pieces = Vec::new();
+    for (i, clause) in clauses.into_iter().enumerate() {
+        if i > 0 {
+            pieces.push(Piece::Text(comma.to_owned()));
+        }
+        pieces.extend(clause.into_iter().map(|piece| match piece {
+            Piece::Text(text) if chinese => Piece::Text(text),
+            Piece::Text(text) => Piece::Text(text.replace("  ", " ")),
+            slot => slot,
+        }));
+    }
+    Phrase { pieces, constants: phrase.constants }
+}
+
+/// Leaves out a few words, or a few characters of Chinese.
+fn thinned(text: &str, lang: &str, chance: &mut Chance) -> String {
+    if lang == "en" {
+        let words = text.split_inclusive(' ');
+        return words.filter(|word| word.trim().is_empty() || !chance.random_bool(0.12)).collect();
+    }
+    text.chars().filter(|c| !lang::is_cjk(*c) || !chance.random_bool(0.07)).collect()
+}
+
+/// Writes a phrase of Traditional Chinese in simplified characters.
+pub(super) fn simplified(phrase: &str) -> String {
+    let (words, implied) = phrase.split_once(" => ").map_or((phrase, None), |(w, i)| (w, Some(i)));
+    let words: String = words.chars().map(lang::fold).collect();
+    match implied {
+        Some(implied) => format!("{words} => {implied}"),
+        None => words,
+    }
+}

@@ -131,16 +131,22 @@ proptest! {
 
     #[test]
     fn a_repair_is_covered_exactly_within_term_and_distance(
-        start in days(), repair in days(), months in 1_i64..120,
-        odometer in 0_u32..300_000, limit in 1_u32..300_000,
+        start in days(), months in 1_i64..120,
+        late in prop_oneof![-2_i64..=2, -4000_i64..2000],
+        limit in 2_u32..300_000, over in prop_oneof![-2_i64..=2, -100_000_i64..100_000],
     ) {
+        // Half of the draws lie at the edge of the term and of the distance, where faults hide.
+        let edge = start.checked_add(months.months()).unwrap();
+        let repair = edge.checked_add(late.days()).unwrap();
+        let odometer = (i64::from(limit) + over).max(0);
         let result = call("warranty_check", &json!({
             "in_service_date": start.to_string(), "repair_date": repair.to_string(),
             "odometer_km": odometer, "term_months": months, "term_km": limit,
         }));
         let finding = &result["result"];
         let end: Date = finding["coverage_end"].as_str().unwrap().parse().unwrap();
-        let inside = start <= repair && repair <= end && odometer <= limit;
+        prop_assert_eq!(end, edge);
+        let inside = start <= repair && repair <= end && odometer <= i64::from(limit);
         prop_assert_eq!(finding["covered"].as_bool().unwrap(), inside);
         prop_assert_eq!(finding["rules_hit"].as_array().unwrap().is_empty(), inside);
         prop_assert_eq!(result["decision"].as_str().unwrap(), "for_review");

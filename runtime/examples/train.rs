@@ -1,16 +1,32 @@
-//! Trains a planner without the server: `cargo run --release -p runtime --example train -- DATA OUT MINUTES [HIDDEN LAYERS INNER]`.
+//! Trains a planner without the server:
+//! `cargo run --release -p runtime --example train -- DATA OUT MINUTES [HIDDEN LAYERS INNER]`, with
+//! `--init FOLDER` to start from a planner, `--resume` to go on from the checkpoint in OUT, and
+//! `--seed N`.
 
 use std::io::Write as _;
+use std::ops::ControlFlow;
 
 use runtime::train::{Options, read, train};
 
 #[expect(clippy::print_stdout, reason = "a command for people")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [data, out, minutes, rest @ ..] = arguments.as_slice() else {
+    let mut options = Options::default();
+    let mut plain = Vec::new();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+        match argument.as_str() {
+            "--resume" => options.resume = true,
+            "--init" => options.init = Some(value()?.into()),
+            "--seed" => options.seed = value()?.parse()?,
+            _ => plain.push(argument),
+        }
+    }
+    let [data, out, minutes, rest @ ..] = plain.as_slice() else {
         return Err("usage: train DATA OUT MINUTES [HIDDEN LAYERS INNER]".into());
     };
-    let mut options = Options { out: out.into(), minutes: minutes.parse()?, ..Options::default() };
+    options.out = out.into();
+    options.minutes = minutes.parse()?;
     if let [hidden, layers, inner] = rest {
         options.hidden = hidden.parse()?;
         options.layers = layers.parse()?;
@@ -30,6 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
         // A closed pipe shows at the next line.
         drop(std::io::stdout().flush());
+        ControlFlow::Continue(())
     })?;
     let total = report.total();
     println!("held out: {} of {} right", total.right, total.examples);

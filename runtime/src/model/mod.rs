@@ -18,8 +18,8 @@ mod weights;
 
 pub use block::Scratch;
 pub use cache::KvCache;
-pub(crate) use rope::frequencies;
 pub use random::{Storage, random_checkpoint, shapes};
+pub(crate) use rope::frequencies;
 
 use attention::Attention;
 use block::Block;

@@ -85,7 +85,7 @@ pub fn read(path: &Path) -> Result<Vec<Example>, TrainError> {
 ///
 /// # Errors
 /// [`TrainError::Tokenizer`] ⇐ `vocab` leaves no room for the bytes.
-pub(super) fn tokenizer(examples: &[Example], vocab: usize) -> Result<Tokenizer, TrainError> {
+pub(super) fn tokenizer(examples: &[&Example], vocab: usize) -> Result<Tokenizer, TrainError> {
     let mut names = BTreeSet::new();
     let mut corpus: Vec<&str> = Vec::new();
     let mut heads = BTreeSet::new();
@@ -180,8 +180,8 @@ mod tests {
     fn neighbours_share_their_head_and_targets_end_with_the_end() {
         let all =
             [example("abc", "one", "x1"), example("abc", "two", "y2"), example("q", "z", "w")];
-        let tokenizer = tokenizer(&all, 400).unwrap();
         let refs: Vec<&Example> = all.iter().collect();
+        let tokenizer = tokenizer(&refs, 400).unwrap();
         let packs = packs(&refs, &tokenizer).unwrap();
         assert_eq!(packs.iter().map(|(_, of)| of.len()).collect::<Vec<_>>(), [2, 1]);
         let (pack, _) = &packs[0];

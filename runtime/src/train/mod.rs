@@ -9,35 +9,53 @@ mod adam;
 mod data;
 mod layout;
 mod linear;
+mod page;
 mod pass;
+mod progress;
 mod report;
+mod state;
 
-use std::path::{Path, PathBuf};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use half::f16;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 
-use crate::config::{ConfigError, EosIds, MoeConfig};
-use crate::engine::{EngineError, ModelFiles};
-use crate::model::Storage;
-use crate::tokenizer::{Tokenizer, TokenizerError};
-use adam::Adam;
-use layout::Layout;
+use crate::config::ConfigError;
+use crate::engine::EngineError;
+use crate::tokenizer::TokenizerError;
 use pass::{Net, Pack, Seen, Weights};
+use progress::Meter;
+use state::{State, save, start};
 
 pub use data::{Example, Piece, read};
-pub use report::{GroupScore, Report};
+pub use progress::Progress;
+pub use report::{GroupScore, Load, Report};
 
 /// Packs of one step, one a worker and turn.
 const PACKS_PER_STEP: usize = 4;
 
 /// Threads of a step.
 const WORKERS: usize = 2;
+
+/// Time between checkpoints.
+const CHECKPOINT: Duration = Duration::from_secs(180);
+
+/// Weight of the router's load-balancing loss, per layer.
+const BALANCE: f32 = 0.01;
+
+/// Weight of the router's squared log-sum-exp, per layer.
+const ROUTER_Z: f32 = 1e-3;
+
+/// Largest norm of a gradient; longer ones are scaled down to it.
+const CLIP: f64 = 1.0;
+
+/// Share of the learning rate by which matrices decay.
+const DECAY: f32 = 0.05;
 
 /// Why training stopped.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +93,9 @@ pub enum TrainError {
     /// The loss is no number any more.
     #[error("the loss is not finite at step {0}; lower the learning rate and resume")]
     Diverged(usize),
+    /// The caller asked to stop; the checkpoint is written.
+    #[error("stopped after step {0}; the checkpoint is written, resume to go on")]
+    Stopped(usize),
 }
 
 /// What to train and for how long.
@@ -104,6 +125,8 @@ pub struct Options {
     pub init: Option<PathBuf>,
     /// Goes on from the checkpoint in `out`.
     pub resume: bool,
+    /// Time between two words of progress; at zero every step has one.
+    pub pace: Duration,
 }
 
 impl Default for Options {
@@ -121,97 +144,107 @@ impl Default for Options {
             rate: 1.5e-3,
             init: None,
             resume: false,
+            pace: Duration::from_secs(2),
         }
     }
 }
 
-/// Where a training run stands.
-#[derive(Debug, Clone, Copy)]
-pub struct Progress {
-    /// Steps done.
-    pub step: usize,
-    /// Share of the budget that is spent, 0 to 1.
-    pub done: f64,
-    /// Cross-entropy of the last steps, nats a token.
-    pub loss: f64,
-    /// Share of the last steps' examples that were right to the last token.
-    pub exact: f64,
-    /// Tokens a second, shared heads counted once.
-    pub tokens_per_s: f64,
-    /// Examples a second.
-    pub examples_per_s: f64,
-}
-
-struct State {
-    config: MoeConfig,
-    layout: Layout,
-    tokenizer: Tokenizer,
-    weights: Vec<f32>,
-    adam: Adam,
-    /// Share of the budget that earlier sittings spent.
-    spent: f64,
-}
-
-/// Trains a planner and writes it to `options.out` with its report. `tell` hears of the progress
-/// about every second.
+/// Trains a planner and writes it to `options.out` with its report. `tell` hears of the progress at
+/// `options.pace` and may stop the run, which can then be resumed.
+///
+/// The learning rate follows the share of the budget that is spent: of `minutes`, or of `steps`
+/// where that is further. A run that ends by its steps gives the same weights each time, and also
+/// when it was stopped and resumed.
 ///
 /// # Errors
 /// See [`TrainError`].
 pub fn train(
     examples: &[Example],
     options: &Options,
-    tell: &mut dyn FnMut(Progress),
+    tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Report, TrainError> {
-    let mut state = start(examples, options)?;
     let (held, kept): (Vec<&Example>, Vec<&Example>) =
         examples.iter().partition(|e| e.is_held_out());
-    let mut packs = data::packs(&kept, &state.tokenizer)?;
-    let mut report = Report::default();
-    let begun = Instant::now();
-    let mut random =
-        StdRng::seed_from_u64(options.seed ^ u64::from(state.adam.step.unsigned_abs()));
+    if kept.is_empty() {
+        return Err(TrainError::Shape("no example is for training, all are held out".into()));
+    }
+    let mut state = start(&kept, options)?;
+    let packs = data::packs(&kept, &state.tokenizer)?;
+    let mut report = if options.resume { Report::begun(&options.out) } else { Report::default() };
+    report.parameters = state.config.parameter_count();
+    report.active_parameters = state.config.active_parameter_count();
+    run(&mut state, &packs, options, &mut report, tell)?;
+    save(&state, &options.out)?;
+    evaluate(&state, &held, &mut report)?;
+    report.write(&options.out)?;
+    Ok(report)
+}
+
+/// Steps until the budget is spent.
+fn run(
+    state: &mut State,
+    packs: &[(Pack, Vec<usize>)],
+    options: &Options,
+    report: &mut Report,
+    tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<(), TrainError> {
+    let (begun, earlier, earlier_minutes) = (Instant::now(), state.spent, report.minutes);
     let decays = state.layout.decays();
     let mut grads = vec![vec![0.0f32; state.layout.len]; WORKERS];
     let mut meter = Meter::default();
     let mut saved = Instant::now();
-    'epochs: loop {
-        packs.shuffle(&mut random);
-        for batch in packs.chunks(PACKS_PER_STEP) {
-            let spent = begun.elapsed().as_secs_f64() / 60.0 / options.minutes;
-            let by_time = state.spent + spent;
-            let steps = state.adam.step.unsigned_abs() as usize;
-            let done =
-                options.steps.map_or(by_time, |most| by_time.max(steps as f64 / most as f64));
-            if done >= 1.0 {
-                break 'epochs;
-            }
-            let seen = step(&mut state, &mut grads, batch, rate(options.rate, done), &decays);
-            if !seen.loss.is_finite() {
-                return Err(TrainError::Diverged(steps));
-            }
-            meter.add(&seen, batch);
-            if let Some(progress) = meter.tell(steps + 1, done) {
-                report.curve.push((steps + 1, progress.loss, progress.exact));
-                report.tokens_per_s = progress.tokens_per_s;
-                tell(progress);
-            }
-            if saved.elapsed() > Duration::from_secs(180) {
-                state.spent = by_time;
-                save(&state, &options.out)?;
-                state.spent = by_time - spent;
-                saved = Instant::now();
-            }
+    let epoch_steps = packs.len().div_ceil(PACKS_PER_STEP);
+    let mut order = (usize::MAX, Vec::new());
+    loop {
+        let minutes = begun.elapsed().as_secs_f64() / 60.0;
+        report.minutes = earlier_minutes + minutes;
+        report.steps = state.adam.step.unsigned_abs() as usize;
+        state.spent = earlier + minutes / options.minutes;
+        let by_steps = options.steps.map_or(0.0, |most| report.steps as f64 / most as f64);
+        let done = state.spent.max(by_steps);
+        if done >= 1.0 {
+            state.spent = 1.0;
+            return Ok(());
+        }
+        let (epoch, at) = (report.steps / epoch_steps, report.steps % epoch_steps);
+        if order.0 != epoch {
+            order = (epoch, shuffled(packs.len(), options.seed, epoch));
+        }
+        let batch: Vec<&Pack> = order.1[at * PACKS_PER_STEP..]
+            .iter()
+            .take(PACKS_PER_STEP)
+            .map(|index| &packs[*index].0)
+            .collect();
+        let seen = step(state, &mut grads, &batch, rate(options.rate, done), &decays);
+        report.steps += 1;
+        if !seen.loss.is_finite() {
+            return Err(TrainError::Diverged(report.steps));
+        }
+        meter.add(&seen, &batch);
+        let mut go = ControlFlow::Continue(());
+        if let Some(progress) = meter.tell(report.steps, done, options.pace) {
+            report.curve.push((report.steps, progress.loss, progress.exact));
+            report.tokens_per_s = progress.tokens_per_s;
+            go = tell(progress);
+        }
+        if go.is_break() || saved.elapsed() > CHECKPOINT {
+            save(state, &options.out)?;
+            report.write(&options.out)?;
+            saved = Instant::now();
+        }
+        if go.is_break() {
+            return Err(TrainError::Stopped(report.steps));
         }
     }
-    state.spent = 1.0;
-    save(&state, &options.out)?;
-    report.steps = state.adam.step.unsigned_abs() as usize;
-    report.parameters = state.config.parameter_count();
-    report.active_parameters = state.config.active_parameter_count();
-    report.minutes = begun.elapsed().as_secs_f64() / 60.0;
-    evaluate(&state, &held, &mut report)?;
-    report.write(&options.out)?;
-    Ok(report)
+}
+
+/// Order of the packs in an epoch: the same whenever it is asked for, so that a resumed run goes on
+/// where it was cut.
+fn shuffled(packs: usize, seed: u64, epoch: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..packs).collect();
+    let own = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(epoch as u64);
+    order.shuffle(&mut StdRng::seed_from_u64(own));
+    order
 }
 
 /// Warm-up over the first 3 %, then a cosine to 3 % of the peak.
@@ -225,253 +258,116 @@ fn rate(peak: f32, done: f64) -> f32 {
     peak * (0.03 + 0.97 * 0.5 * (1.0 + angle.cos()))
 }
 
-fn start(examples: &[Example], options: &Options) -> Result<State, TrainError> {
-    let folder = if options.resume { Some(&options.out) } else { options.init.as_ref() };
-    let (config, tokenizer) = match folder {
-        Some(folder) => {
-            let files = ModelFiles::from_folder(folder)?;
-            (MoeConfig::from_json(&files.config)?, Tokenizer::from_bytes(&files.tokenizer)?)
-        }
-        None => {
-            let tokenizer = data::tokenizer(examples, options.vocab)?;
-            (shape(options, &tokenizer)?, tokenizer)
-        }
-    };
-    let layout = Layout::of(&config)
-        .ok_or_else(|| TrainError::Shape("every layer must be sparse and the head tied".into()))?;
-    let mut adam = Adam::new(layout.len);
-    let mut spent = 0.0;
-    let weights = match folder {
-        Some(folder) if options.resume => {
-            let (weights, moments, at) = report::read_state(folder, layout.len)?;
-            adam = moments;
-            spent = at;
-            weights
-        }
-        Some(folder) => weights_of(folder, &layout)?,
-        None => layout.fresh(&config, options.seed),
-    };
-    Ok(State { config, layout, tokenizer, weights, adam, spent })
-}
-
-fn shape(options: &Options, tokenizer: &Tokenizer) -> Result<MoeConfig, TrainError> {
-    let head_dim = 32;
-    let heads = options.hidden / head_dim;
-    let config = serde_json::json!({
-        "model_type": "qwen3_moe",
-        "hidden_size": options.hidden,
-        "num_hidden_layers": options.layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": (heads / 2).max(1),
-        "head_dim": head_dim,
-        "moe_intermediate_size": options.inner,
-        "num_experts": options.experts,
-        "num_experts_per_tok": 2,
-        "norm_topk_prob": true,
-        "rope_theta": 10_000.0,
-        "vocab_size": tokenizer.vocab_size(),
-        "tie_word_embeddings": true,
-        "max_position_embeddings": 4096,
-        "torch_dtype": "float16",
-    });
-    let mut config = MoeConfig::from_json(config.to_string().as_bytes())?;
-    config.eos_token_id = tokenizer.end_token().map(EosIds::One);
-    Ok(config)
-}
-
-fn weights_of(folder: &Path, layout: &Layout) -> Result<Vec<f32>, TrainError> {
-    let files = ModelFiles::from_folder(folder)?;
-    let mut weights = vec![0.0; layout.len];
-    for bytes in &files.weights {
-        let shard = safetensors::SafeTensors::deserialize(bytes)
-            .map_err(|e| TrainError::Shape(e.to_string()))?;
-        for (name, shape, range) in &layout.tensors {
-            let Ok(tensor) = shard.tensor(name) else { continue };
-            if tensor.shape() != shape.as_slice() {
-                return Err(TrainError::Shape(format!("`{name}` has another shape")));
-            }
-            let to = &mut weights[range.clone()];
-            match tensor.dtype() {
-                Dtype::F16 => {
-                    to.iter_mut().zip(tensor.data().chunks_exact(2)).for_each(|(w, b)| {
-                        *w = f16::from_le_bytes([b[0], b[1]]).to_f32();
-                    })
-                }
-                Dtype::F32 => {
-                    to.iter_mut().zip(tensor.data().chunks_exact(4)).for_each(|(w, b)| {
-                        *w = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-                    })
-                }
-                other => return Err(TrainError::Shape(format!("`{name}` is stored as {other:?}"))),
-            }
-        }
-    }
-    Ok(weights)
-}
-
-/// One step over a batch of packs.
+/// One step over a batch of packs. The loss is NaN where the gradient is not finite; the weights then
+/// stay as they were.
 fn step(
     state: &mut State,
     grads: &mut [Vec<f32>],
-    batch: &[(Pack, Vec<usize>)],
+    batch: &[&Pack],
     rate: f32,
     decays: &[bool],
 ) -> Seen {
-    let targets: usize = batch.iter().map(|(pack, _)| pack.targets.len()).sum();
+    let targets: usize = batch.iter().map(|pack| pack.targets.len()).sum();
     let share = 1.0 / batch.len() as f32;
-    let weights = Weights { target: 1.0 / targets as f32, balance: 0.01 * share, z: 1e-3 * share };
+    let weights =
+        Weights { target: 1.0 / targets as f32, balance: BALANCE * share, z: ROUTER_Z * share };
     let net = Net { config: &state.config, layout: &state.layout, weights: &state.weights };
-    let turns: Vec<Vec<&Pack>> = (0..WORKERS)
-        .map(|w| batch.iter().skip(w).step_by(WORKERS).map(|(pack, _)| pack).collect())
-        .collect();
     let mut total = Seen::default();
-    let all: Vec<Seen> = std::thread::scope(|scope| {
-        let workers: Vec<_> = turns
-            .iter()
-            .zip(grads.iter_mut())
-            .map(|(packs, grad)| {
+    let seen: Vec<Vec<Seen>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = grads
+            .iter_mut()
+            .enumerate()
+            .map(|(worker, grad)| {
                 let net = &net;
                 scope.spawn(move || {
                     grad.fill(0.0);
-                    packs.iter().map(|pack| net.run(pack, weights, Some(grad))).collect::<Vec<_>>()
+                    let own = batch.iter().skip(worker).step_by(WORKERS);
+                    own.map(|pack| net.run(pack, weights, Some(grad))).collect()
                 })
             })
             .collect();
-        workers.into_iter().flat_map(|w| w.join().unwrap_or_default()).collect()
+        workers.into_iter().map(joined).collect()
     });
-    for seen in all {
-        merge(&mut total, &seen);
+    for seen in seen.iter().flatten() {
+        merge(&mut total, seen);
     }
-    let (first, rest) = grads.split_at_mut(1);
-    for other in rest {
-        first[0].iter_mut().zip(other).for_each(|(a, b)| *a += *b);
-    }
-    let grad = &first[0];
-    let norm = grad.iter().map(|g| f64::from(*g) * f64::from(*g)).sum::<f64>().sqrt();
+    let norm = sum(grads).sqrt();
     if norm.is_finite() {
         #[expect(clippy::cast_possible_truncation, reason = "a factor of at most 1")]
-        let scale = (1.0 / norm).min(1.0) as f32;
-        state.adam.apply(&mut state.weights, grad, scale, rate, 0.05, decays);
+        let scale = (CLIP / norm).min(1.0) as f32;
+        state.adam.apply(&mut state.weights, &grads[0], (scale, rate, DECAY), decays, WORKERS);
     } else {
         total.loss = f64::NAN;
     }
     total
 }
 
+/// Adds all gradients to the first, a part a thread; returns the square of its norm.
+fn sum(grads: &mut [Vec<f32>]) -> f64 {
+    let Some((first, rest)) = grads.split_first_mut() else { return 0.0 };
+    let part = first.len().div_ceil(WORKERS).max(1);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = first
+            .chunks_mut(part)
+            .enumerate()
+            .map(|(i, first)| {
+                let rest = &*rest;
+                scope.spawn(move || {
+                    for other in rest {
+                        let other = &other[i * part..][..first.len()];
+                        first.iter_mut().zip(other).for_each(|(a, b)| *a += *b);
+                    }
+                    // Rows of lanes, so that the sum does not wait for itself at every entry.
+                    first
+                        .chunks(1024)
+                        .map(|row| f64::from(crate::kernel::dot(row, row)))
+                        .sum::<f64>()
+                })
+            })
+            .collect();
+        workers.into_iter().map(joined).sum()
+    })
+}
+
+/// Returns what a worker made; a worker's panic goes on in its caller.
+fn joined<T>(worker: ScopedJoinHandle<'_, T>) -> T {
+    worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 fn merge(total: &mut Seen, seen: &Seen) {
     total.loss += seen.loss;
     total.right += seen.right;
     total.exact.extend(&seen.exact);
-    total.load.resize(seen.load.len(), Vec::new());
-    for (total, seen) in total.load.iter_mut().zip(&seen.load) {
-        total.resize(seen.len(), 0);
-        total.iter_mut().zip(seen).for_each(|(t, s)| *t += s);
-    }
 }
 
-/// Counts what the last second's steps saw.
-#[derive(Debug)]
-struct Meter {
-    since: Instant,
-    loss: f64,
-    targets: usize,
-    exact: usize,
-    examples: usize,
-    tokens: usize,
-}
-
-impl Default for Meter {
-    fn default() -> Self {
-        Self { since: Instant::now(), loss: 0.0, targets: 0, exact: 0, examples: 0, tokens: 0 }
-    }
-}
-
-impl Meter {
-    fn add(&mut self, seen: &Seen, batch: &[(Pack, Vec<usize>)]) {
-        self.loss += seen.loss;
-        self.exact += seen.exact.iter().filter(|e| **e).count();
-        self.examples += seen.exact.len();
-        self.targets += batch.iter().map(|(pack, _)| pack.targets.len()).sum::<usize>();
-        self.tokens += batch.iter().map(|(pack, _)| pack.tokens.len()).sum::<usize>();
-    }
-
-    fn tell(&mut self, step: usize, done: f64) -> Option<Progress> {
-        let seconds = self.since.elapsed().as_secs_f64();
-        if seconds < 2.0 {
-            return None;
-        }
-        let progress = Progress {
-            step,
-            done,
-            loss: self.loss / self.targets as f64,
-            exact: self.exact as f64 / self.examples as f64,
-            tokens_per_s: self.tokens as f64 / seconds,
-            examples_per_s: self.examples as f64 / seconds,
-        };
-        *self = Self::default();
-        Some(progress)
-    }
-}
-
-/// Measures held-out examples: right means that greedy decoding says exactly the completion.
+/// Measures held-out examples: right means that greedy decoding says exactly the completion, which
+/// is so when every token of it is the likeliest after those before.
 fn evaluate(state: &State, held: &[&Example], report: &mut Report) -> Result<(), TrainError> {
     // What ships is f16, so that is what is measured.
     let weights: Vec<f32> = state.weights.iter().map(|w| f16::from_f32(*w).to_f32()).collect();
     let net = Net { config: &state.config, layout: &state.layout, weights: &weights };
     let none = Weights { target: 0.0, balance: 0.0, z: 0.0 };
-    let mut total = Seen::default();
-    for (pack, of) in data::packs(held, &state.tokenizer)? {
-        let seen = net.run(&pack, none, None);
+    let packs = data::packs(held, &state.tokenizer)?;
+    let seen: Vec<Vec<Seen>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = packs
+            .chunks(packs.len().div_ceil(WORKERS).max(1))
+            .map(|packs| {
+                let net = &net;
+                scope.spawn(move || packs.iter().map(|(p, _)| net.run(p, none, None)).collect())
+            })
+            .collect();
+        workers.into_iter().map(joined).collect()
+    });
+    report.groups.clear();
+    report.load.clear();
+    for (seen, (_, of)) in seen.iter().flatten().zip(&packs) {
         for (exact, index) in seen.exact.iter().zip(of) {
-            let example = held[index];
-            let score =
-                report.groups.entry((example.group.clone(), example.lang.clone())).or_default();
-            score.examples += 1;
-            score.right += usize::from(*exact);
+            report.count(held[*index], *exact);
         }
-        merge(&mut total, &seen);
+        // A pack's examples share their tools, so the first one's industry is that of all.
+        if let Some(first) = of.first() {
+            report.add_load(held[*first], &seen.load);
+        }
     }
-    report.load = total.load;
     Ok(())
-}
-
-/// Returns the bytes of a safetensors file of the weights.
-///
-/// # Errors
-/// [`TrainError::Shape`] ⇐ the library refuses a tensor.
-fn checkpoint(layout: &Layout, weights: &[f32], storage: Storage) -> Result<Vec<u8>, TrainError> {
-    let fail = |e: safetensors::SafeTensorError| TrainError::Shape(e.to_string());
-    let dtype = match storage {
-        Storage::F32 => Dtype::F32,
-        Storage::F16 => Dtype::F16,
-    };
-    let bytes: Vec<Vec<u8>> = layout
-        .tensors
-        .iter()
-        .map(|(_, _, range)| {
-            let values = weights[range.clone()].iter();
-            match storage {
-                Storage::F32 => values.flat_map(|v| v.to_le_bytes()).collect(),
-                Storage::F16 => values.flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
-            }
-        })
-        .collect();
-    let views = layout
-        .tensors
-        .iter()
-        .zip(&bytes)
-        .map(|((name, shape, _), bytes)| Ok((name, TensorView::new(dtype, shape.clone(), bytes)?)))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(fail)?;
-    safetensors::serialize(views, None).map_err(fail)
-}
-
-fn save(state: &State, folder: &Path) -> Result<(), TrainError> {
-    std::fs::create_dir_all(folder)
-        .map_err(|source| TrainError::Io { path: folder.display().to_string(), source })?;
-    report::put(folder, "config.json", state.config.to_json()?.as_bytes())?;
-    report::put(folder, "tokenizer.json", state.tokenizer.to_json()?.as_bytes())?;
-    let weights = checkpoint(&state.layout, &state.weights, Storage::F16)?;
-    report::put(folder, "model.safetensors", &weights)?;
-    report::write_state(folder, &state.weights, &state.adam, state.spent)
 }

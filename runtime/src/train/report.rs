@@ -1,16 +1,13 @@
-//! What a training run leaves behind: the report, and the state that another sitting goes on from.
+//! What a training run came to, as JSON for programs and a page for people.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::TrainError;
-use super::adam::Adam;
-
-/// Name of the file that training goes on from; not part of a planner.
-const STATE: &str = "training.state";
+use super::data::Example;
+use super::state::put;
+use super::{TrainError, page};
 
 /// Held-out examples of a group and language.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,12 +18,15 @@ pub struct GroupScore {
     pub right: usize,
 }
 
+/// Tokens by layer and expert.
+pub type Load = Vec<Vec<usize>>;
+
 /// What a training run came to.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// Steps of the optimiser.
     pub steps: usize,
-    /// Wall time of this sitting, minutes.
+    /// Wall time of all sittings, minutes.
     pub minutes: f64,
     /// Weights in all.
     pub parameters: usize,
@@ -38,17 +38,76 @@ pub struct Report {
     pub curve: Vec<(usize, f64, f64)>,
     /// Held-out scores by group and language.
     pub groups: BTreeMap<(String, String), GroupScore>,
-    /// Held-out tokens by layer and expert.
-    pub load: Vec<Vec<usize>>,
+    /// Held-out tokens by industry (what stands before the slash of a group), layer and expert.
+    pub load: BTreeMap<String, Load>,
+}
+
+/// What stands before the slash of a group.
+fn industry(group: &str) -> &str {
+    group.split('/').next().unwrap_or(group)
+}
+
+impl GroupScore {
+    fn plus(self, other: Self) -> Self {
+        Self { examples: self.examples + other.examples, right: self.right + other.right }
+    }
 }
 
 impl Report {
     /// Returns the held-out score over all groups.
     pub fn total(&self) -> GroupScore {
-        self.groups.values().fold(GroupScore::default(), |a, b| GroupScore {
-            examples: a.examples + b.examples,
-            right: a.right + b.right,
-        })
+        self.groups.values().fold(GroupScore::default(), |a, b| a.plus(*b))
+    }
+
+    /// Returns the held-out scores by industry.
+    pub fn by_industry(&self) -> BTreeMap<&str, GroupScore> {
+        self.folded(|(group, _)| industry(group))
+    }
+
+    /// Returns the held-out scores by language.
+    pub fn by_language(&self) -> BTreeMap<&str, GroupScore> {
+        self.folded(|(_, lang)| lang)
+    }
+
+    fn folded<'a>(
+        &'a self,
+        key: impl Fn(&'a (String, String)) -> &'a str,
+    ) -> BTreeMap<&'a str, GroupScore> {
+        let mut folded: BTreeMap<&str, GroupScore> = BTreeMap::new();
+        for (of, score) in &self.groups {
+            let entry = folded.entry(key(of)).or_default();
+            *entry = entry.plus(*score);
+        }
+        folded
+    }
+
+    /// Counts one held-out example.
+    pub(super) fn count(&mut self, example: &Example, right: bool) {
+        let key = (example.group.clone(), example.lang.clone());
+        let score = self.groups.entry(key).or_default();
+        *score = score.plus(GroupScore { examples: 1, right: usize::from(right) });
+    }
+
+    /// Counts the tokens that the experts had of an example's industry.
+    pub(super) fn add_load(&mut self, example: &Example, load: &[Vec<usize>]) {
+        let total = self.load.entry(industry(&example.group).to_owned()).or_default();
+        total.resize(load.len(), Vec::new());
+        for (total, layer) in total.iter_mut().zip(load) {
+            total.resize(layer.len(), 0);
+            total.iter_mut().zip(layer).for_each(|(t, n)| *t += n);
+        }
+    }
+
+    /// Reads what an earlier sitting left of its curve and time; nothing where it left no report.
+    pub(super) fn begun(folder: &Path) -> Self {
+        let read = std::fs::read(folder.join("report.json")).ok();
+        let value: Value =
+            read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        Self {
+            minutes: value["minutes"].as_f64().unwrap_or(0.0),
+            curve: serde_json::from_value(value["curve"].clone()).unwrap_or_default(),
+            ..Self::default()
+        }
     }
 
     /// Writes `report.json` and `report.html`.
@@ -56,130 +115,24 @@ impl Report {
     /// # Errors
     /// [`TrainError::Io`].
     pub(super) fn write(&self, folder: &Path) -> Result<(), TrainError> {
+        let score = |name: &str, s: GroupScore| json!({"name": name, "examples": s.examples, "right": s.right});
         let groups: Vec<_> = self
             .groups
             .iter()
             .map(|((group, lang), s)| json!({"group": group, "lang": lang, "examples": s.examples, "right": s.right}))
             .collect();
+        let list = |scores: BTreeMap<&str, GroupScore>| -> Vec<Value> {
+            scores.into_iter().map(|(name, s)| score(name, s)).collect()
+        };
         let total = self.total();
         let report = json!({
             "steps": self.steps, "minutes": self.minutes, "parameters": self.parameters,
             "active_parameters": self.active_parameters, "tokens_per_s": self.tokens_per_s,
             "held_out": {"examples": total.examples, "right": total.right},
-            "curve": self.curve, "groups": groups, "expert_load": self.load,
+            "by_industry": list(self.by_industry()), "by_language": list(self.by_language()),
+            "groups": groups, "expert_load": self.load, "curve": self.curve,
         });
         put(folder, "report.json", report.to_string().as_bytes())?;
-        put(folder, "report.html", self.html().as_bytes())
+        put(folder, "report.html", page::html(self).as_bytes())
     }
-
-    fn html(&self) -> String {
-        let total = self.total();
-        let mut rows = String::new();
-        for ((group, lang), s) in &self.groups {
-            let _ = write!(
-                rows,
-                "<tr><td>{group}<td>{lang}<td>{}<td>{}<td><progress max={} value={}></progress>",
-                s.right, s.examples, s.examples, s.right
-            );
-        }
-        format!(
-            "<!doctype html><meta charset=utf-8><title>Training report</title>\
-             <style>body{{font:16px system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}}td,th{{padding:.2rem .6rem;text-align:left}}svg{{width:100%;height:auto}}</style>\
-             <h1>Training report</h1><p>{} steps in {:.1} minutes, {} weights ({} active), {:.0} tokens/s.\
-             Held-out examples right: {} of {}.</p><h2>Loss</h2>{}<h2>Expert load by layer</h2>{}\
-             <h2>Held-out accuracy</h2><table><tr><th>Group<th>Language<th>Right<th>Of<th>{rows}</table>",
-            self.steps,
-            self.minutes,
-            self.parameters,
-            self.active_parameters,
-            self.tokens_per_s,
-            total.right,
-            total.examples,
-            self.curve_svg(),
-            self.load_svg(),
-        )
-    }
-
-    fn curve_svg(&self) -> String {
-        let most = self.curve.iter().map(|(_, loss, _)| *loss).fold(0.1, f64::max);
-        let last = self.curve.last().map_or(1, |(step, _, _)| *step) as f64;
-        let points: Vec<String> = self
-            .curve
-            .iter()
-            .map(|(step, loss, _)| {
-                format!(
-                    "{:.1},{:.1}",
-                    *step as f64 / last * 780.0 + 10.0,
-                    210.0 - loss / most * 200.0
-                )
-            })
-            .collect();
-        format!(
-            "<svg viewBox='0 0 800 220' role=img aria-label='Loss by step'><rect width=800 height=220 fill='#f4f4f2'/>\
-             <polyline fill=none stroke='#1f6f5c' stroke-width=2 points='{}'/><text x=14 y=20>{most:.2}</text></svg>",
-            points.join(" ")
-        )
-    }
-
-    fn load_svg(&self) -> String {
-        let mut bars = String::new();
-        for (l, experts) in self.load.iter().enumerate() {
-            let sum: usize = experts.iter().sum::<usize>().max(1);
-            for (e, count) in experts.iter().enumerate() {
-                let share = *count as f64 / sum as f64;
-                let _ = write!(
-                    bars,
-                    "<rect x={} y={:.1} width=18 height={:.1} fill='#1f6f5c'/>",
-                    10 + l * 190 + e * 21,
-                    110.0 - share * 300.0,
-                    share * 300.0
-                );
-            }
-        }
-        format!(
-            "<svg viewBox='0 0 800 120' role=img aria-label='Expert load'><rect width=800 height=120 fill='#f4f4f2'/>{bars}</svg>"
-        )
-    }
-}
-
-/// Writes a file whole or not at all.
-pub(super) fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), TrainError> {
-    let (path, draft) = (folder.join(name), folder.join(format!("{name}.part")));
-    let fail = |source| TrainError::Io { path: path.display().to_string(), source };
-    std::fs::write(&draft, bytes).map_err(fail)?;
-    std::fs::rename(&draft, &path).map_err(fail)
-}
-
-/// Writes weights and moments.
-pub(super) fn write_state(
-    folder: &Path,
-    weights: &[f32],
-    adam: &Adam,
-    spent: f64,
-) -> Result<(), TrainError> {
-    let mut bytes = Vec::with_capacity(weights.len() * 12 + 12);
-    bytes.extend(adam.step.to_le_bytes());
-    bytes.extend(spent.to_le_bytes());
-    for values in [weights, &adam.first, &adam.second] {
-        bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-    }
-    put(folder, STATE, &bytes)
-}
-
-/// Reads what [`write_state`] wrote for a model of `len` weights.
-pub(super) fn read_state(folder: &Path, len: usize) -> Result<(Vec<f32>, Adam, f64), TrainError> {
-    let path = folder.join(STATE);
-    let bytes = std::fs::read(&path)
-        .map_err(|source| TrainError::Io { path: path.display().to_string(), source })?;
-    let damaged = || TrainError::Shape(format!("{STATE} does not fit the planner beside it"));
-    let (head, body) = bytes.split_at_checked(12).ok_or_else(damaged)?;
-    let step = i32::from_le_bytes(head[..4].try_into().map_err(|_| damaged())?);
-    let spent = f64::from_le_bytes(head[4..].try_into().map_err(|_| damaged())?);
-    if body.len() != len * 12 {
-        return Err(damaged());
-    }
-    let mut values = body.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-    let mut take = || values.by_ref().take(len).collect::<Vec<f32>>();
-    let (weights, first, second) = (take(), take(), take());
-    Ok((weights, Adam { first, second, step }, spent))
 }

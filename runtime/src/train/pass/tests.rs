@@ -90,7 +90,9 @@ fn a_branch_scores_as_the_engine_scores_the_same_text() {
         config: config.to_json().unwrap().into_bytes().into(),
         tokenizer: tokenizer.to_json().unwrap().into_bytes().into(),
         weights: vec![
-            crate::train::checkpoint(&layout, &weights, crate::model::Storage::F32).unwrap().into(),
+            crate::train::state::checkpoint(&layout, &weights, crate::model::Storage::F32)
+                .unwrap()
+                .into(),
         ],
     };
     let engine = Engine::load(&files).unwrap();

@@ -16,6 +16,9 @@ pub struct Config {
     /// Address to listen on.
     #[arg(long, env = "TESSERA_HOST", default_value = "127.0.0.1", global = true)]
     pub host: String,
+    /// Folder of a planner to use instead of the shipped one.
+    #[arg(long, env = "TESSERA_PLANNER", global = true, value_name = "DIR")]
+    pub planner: Option<PathBuf>,
     /// Postgres to use instead of a private one.
     #[arg(long, env = "DATABASE_URL", global = true, hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,

@@ -4,9 +4,19 @@
 //! database; [`store`] holds every row of every tenant behind one door; [`host`] gives tools their
 //! tenant's data and nobody else's; [`jobs`] drives the runs.
 
+pub mod agent;
+pub mod api;
+pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod dashboard;
+pub mod error;
 pub mod host;
+pub mod http;
 pub mod jobs;
+pub mod live;
+pub mod planner;
 pub mod postgres;
+pub mod state;
 pub mod store;
+pub mod view;

@@ -53,11 +53,31 @@ pub(super) fn scan(text: &str, at: usize, previous: Option<char>, today: Date) -
     if first.is_ascii_digit() && matches!(previous, Some('-' | '/' | '.')) {
         return None;
     }
+    if let Some(found) = stated_year(text, at) {
+        return Some(found);
+    }
     patterns().iter().find_map(|(pattern, read)| {
         let captures = pattern.captures(rest)?;
         let end = at + captures.get(0)?.end();
         read(&captures, today).map(|kind| Found { start: at, end, kind })
     })
+}
+
+/// Reads `in 2023`, `FY 2025`: four digits are a year only after a word that says so.
+fn stated_year(text: &str, at: usize) -> Option<Found> {
+    let digits = text.get(at..at + 4)?;
+    let year: i16 = digits.parse().ok().filter(|y| (1950..2100).contains(y))?;
+    let rest = &text[at + 4..];
+    let ends = rest.chars().next().is_none_or(|c| !(c.is_alphanumeric() || matches!(c, '.' | ',' | '-' | '/' | '_')))
+        || rest.starts_with([',', '.']) && !rest[1..].starts_with(|c: char| c.is_ascii_digit());
+    let before = text[..at].trim_end();
+    let word = before.rsplit(|c: char| !c.is_ascii_alphabetic()).next()?.to_ascii_lowercase();
+    let says = matches!(word.as_str(), "in" | "since" | "during" | "year" | "fy");
+    let counted = super::number::has_suffix(text, at + 4);
+    if !ends || !says || counted || before.len() == at {
+        return None;
+    }
+    year_of(year).map(|kind| Found { start: at, end: at + 4, kind })
 }
 
 fn number(captures: &Captures<'_>, name: &str) -> Option<i16> {

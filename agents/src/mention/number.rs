@@ -490,6 +490,11 @@ fn suffix(text: &str, at: usize, value: Decimal) -> Option<(Kind, usize)> {
     Some((kind, at + gap + word.len()))
 }
 
+/// Tells whether a percent sign, currency or unit stands at `at`.
+pub(super) fn has_suffix(text: &str, at: usize) -> bool {
+    suffix(text, at, Decimal::ONE).is_some()
+}
+
 /// Compares without case; a Latin word must end here.
 fn starts_with_word(text: &str, word: &str) -> bool {
     let Some(head) = text.get(..word.len()) else { return false };

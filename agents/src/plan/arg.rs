@@ -216,6 +216,11 @@ impl Slot {
         self.fits(&value).then_some(value)
     }
 
+    /// Tells whether a mention states the unit that the argument's name carries.
+    pub fn states_unit(&self, mention: &Mention) -> bool {
+        unit::of_name(&self.name).is_some_and(|unit| unit::states(unit, &mention.kind))
+    }
+
     /// Turns a list mention into the array of this argument's values.
     pub fn resolve_list(&self, mention: &Mention, locale: &Locale) -> Option<Vec<Value>> {
         let Kind::List { values } = &mention.kind else { return None };

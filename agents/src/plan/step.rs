@@ -114,10 +114,17 @@ impl Offer<'_> {
         (possible && any).then_some(object)
     }
 
+    /// Returns the references that fit a slot. Where the request states its very unit (a percentage
+    /// for a rate, kilowatt-hours for an energy), bare numbers are left out.
     fn references(&self, slot: &Slot) -> Vec<String> {
-        self.mentions
+        let fit: Vec<&Mention> = self
+            .mentions
             .iter()
             .filter(|mention| slot.resolve(mention, self.locale).is_some())
+            .collect();
+        let exact = fit.iter().any(|mention| slot.states_unit(mention));
+        fit.into_iter()
+            .filter(|mention| !exact || slot.states_unit(mention))
             .map(|mention| format!("${}", mention.id))
             .collect()
     }

@@ -82,6 +82,18 @@ pub(crate) fn of_name(name: &str) -> Option<Unit> {
     ENDINGS.iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, unit)| *unit)
 }
 
+/// Tells whether a mention states a unit of the same kind as `unit`.
+pub(crate) fn states(unit: Unit, kind: &Kind) -> bool {
+    match (unit, kind) {
+        (Unit::Percent, Kind::Percent { .. })
+        | (Unit::Duration(_), Kind::Duration { .. })
+        | (Unit::Year, Kind::Period { .. }) => true,
+        (Unit::Percent, Kind::Number { unit, .. }) => unit == "bp",
+        (Unit::Measure(_), Kind::Number { unit, .. }) => !unit.is_empty() && !counts(unit),
+        _ => false,
+    }
+}
+
 /// Tells whether a unit only counts things, so that the bare number is meant.
 pub(crate) fn counts(unit: &str) -> bool {
     matches!(unit, "unit" | "pull" | "player" | "customer" | "period")

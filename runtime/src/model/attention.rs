@@ -24,8 +24,6 @@ pub(crate) struct Attention {
     pub(crate) key_norm: Vec<f32>,
 }
 
-/// Queries, scores and output of one key-value head.
-type HeadBuffers<'a> = ((&'a [f32], &'a mut [f32]), &'a mut [f32]);
 
 /// Buffers reused from step to step.
 #[derive(Debug, Default)]

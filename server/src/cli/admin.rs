@@ -66,7 +66,7 @@ pub(super) fn all_scopes() -> Vec<String> {
     SCOPES.map(str::to_owned).to_vec()
 }
 
-async fn find(store: &Store, slug: &str) -> Result<TenantId, CliError> {
+pub(super) async fn find(store: &Store, slug: &str) -> Result<TenantId, CliError> {
     let known = store.directory().await?;
     known.iter().find(|tenant| tenant.slug == slug).map(|tenant| tenant.tenant_id).ok_or_else(
         || {

@@ -4,6 +4,8 @@
 //! used; 4 the port cannot be used.
 
 mod admin;
+mod ask;
+mod demo;
 mod open;
 mod serve;
 
@@ -38,6 +40,8 @@ enum Command {
     /// Make, list or revoke API keys.
     #[command(subcommand)]
     Key(admin::KeyCommand),
+    /// Ask an agent and wait for its answer.
+    Ask(ask::AskCommand),
     /// Make a one-time login link for a joint venture.
     Login {
         /// Name of the joint venture.
@@ -57,6 +61,9 @@ pub enum CliError {
     /// A shipped pack is broken.
     #[error("a shipped pack is broken: {0}")]
     Pack(String),
+    /// The planner cannot be loaded.
+    #[error("the planner cannot be loaded: {0}")]
+    Planner(String),
     /// Nothing can listen there.
     #[error("cannot listen on {address}: {source}; hint: pass another --port")]
     Port {
@@ -68,6 +75,9 @@ pub enum CliError {
     /// An argument names nothing.
     #[error("{0}")]
     Input(String),
+    /// The run ended with an error, which was printed.
+    #[error("the run failed: {0}")]
+    Run(String),
     /// Reading or writing failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -79,7 +89,7 @@ impl CliError {
             Self::Input(_) => 2,
             Self::Cluster(_) | Self::Store(StoreError::Database(_)) => 3,
             Self::Port { .. } => 4,
-            Self::Store(_) | Self::Pack(_) | Self::Io(_) => 1,
+            Self::Store(_) | Self::Pack(_) | Self::Planner(_) | Self::Run(_) | Self::Io(_) => 1,
         }
     }
 }
@@ -102,6 +112,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Serve => serve::serve(&cli.config).await,
             Command::Tenant(command) => admin::tenant(&cli.config, command).await,
             Command::Key(command) => admin::key(&cli.config, command).await,
+            Command::Ask(command) => ask::ask(&cli.config, command).await,
             Command::Login { tenant } => admin::login(&cli.config, &tenant).await,
         }
     });

@@ -11,6 +11,8 @@ pub(super) struct Opened {
     pub(super) store: Store,
     cluster: Option<Cluster>,
     _lock: Option<InstanceLock>,
+    /// True for a database of its own, whose other users are not known.
+    external: bool,
 }
 
 /// Opens the store. A command that runs beside a server (`alone` false) shares its cluster and
@@ -19,7 +21,7 @@ pub(super) async fn open(config: &Config, alone: bool) -> Result<Opened, CliErro
     if let Some(url) = &config.database_url {
         let address = Address { owner: url.clone(), runtime: url.clone() };
         Store::migrate(&address).await?;
-        return Ok(Opened { store: Store::connect(&address).await?, cluster: None, _lock: None });
+        return Ok(Opened { store: Store::connect(&address).await?, cluster: None, _lock: None, external: true });
     }
     let root = checked_folder(&config.data_folder())?;
     let lock = match InstanceLock::take(&root) {
@@ -33,10 +35,15 @@ pub(super) async fn open(config: &Config, alone: bool) -> Result<Opened, CliErro
     let store = Store::connect(&address).await?;
     // Only who holds the folder's lock may stop the cluster.
     let cluster = lock.is_some().then_some(cluster);
-    Ok(Opened { store, cluster, _lock: lock })
+    Ok(Opened { store, cluster, _lock: lock, external: false })
 }
 
 impl Opened {
+    /// Tells whether no server works on the same store, as far as this machine shows.
+    pub(super) fn is_alone(&self) -> bool {
+        self.cluster.is_some() || self._lock.is_some() || self.external
+    }
+
     /// Closes the store and stops the cluster.
     pub(super) async fn close(self) -> Result<(), CliError> {
         self.store.close().await;

@@ -1,18 +1,25 @@
 //! `tessera serve`: opens the store, makes the demo joint ventures on a first start, and listens.
 
-use agents::pack::{FixtureSource, Pack};
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::get;
-use axum::{Json, Router};
+use std::sync::Arc;
+
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
-use super::admin::all_scopes;
+use super::demo;
 use super::open::open;
 use super::{CliError, say};
 use crate::config::Config;
-use crate::store::{NewTenant, Secret, Store};
+use crate::agent::Agents;
+use crate::auth::MAX_SESSIONS;
+use crate::jobs;
+use crate::planner;
+use crate::http::router;
+use crate::state::AppState;
+use crate::store::Store;
+
+/// Runs driven at a time.
+const WORKERS: usize = 2;
 
 /// Serves until Ctrl-C or SIGTERM, then stops the database too.
 pub(super) async fn serve(config: &Config) -> Result<(), CliError> {
@@ -29,24 +36,31 @@ pub(super) async fn serve(config: &Config) -> Result<(), CliError> {
 
 async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<(), CliError> {
     let at = listener.local_addr()?;
-    let made = demo(store).await?;
+    let made = demo::ensure(store).await?;
+    let planner = planner::load(config.planner.as_deref()).map_err(CliError::Planner)?;
+    let agents = Arc::new(Agents::shipped(&planner).map_err(CliError::Pack)?);
     say(format_args!("Tessera listens on http://{at}"))?;
     match &config.database_url {
         Some(_) => say("Database: the server of DATABASE_URL")?,
         None => say(format_args!("Data: {}", config.data_folder().display()))?,
     }
+    say(format_args!("Sign in once with http://{at}/login?token={}", login_token(store).await?))?;
     if made.is_empty() {
         say(
             "New keys are made with `tessera key new NAME`, login links with `tessera login NAME`.",
         )?;
     } else {
         say("Made one joint venture for each pack. The keys are shown only now:")?;
-        for (slug, key) in &made {
-            say(format_args!("  {slug}\t{}", key.text))?;
+        for made in &made {
+            say(format_args!("  {}\t{}", made.slug, made.key.text))?;
         }
     }
+    let (stop, stopped) = watch::channel(false);
+    let workers: Vec<_> = (0..WORKERS)
+        .map(|_| tokio::spawn(jobs::work(store.clone(), Arc::clone(&agents) as _, stopped.clone())))
+        .collect();
     let mut terminate = signal(SignalKind::terminate())?;
-    axum::serve(listener, router(store.clone()))
+    axum::serve(listener, router(AppState { store: store.clone(), agents }))
         .with_graceful_shutdown(async move {
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => {}
@@ -54,55 +68,21 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
             }
         })
         .await?;
+    // Workers end after the step in hand; a run that waits is taken up by the next start.
+    stop.send_replace(true);
+    for worker in workers {
+        drop(worker.await);
+    }
     say("Stopped.")
 }
 
-fn router(store: Store) -> Router {
-    Router::new()
-        .route("/healthz", get(|| async { Json(serde_json::json!({ "status": "ok" })) }))
-        .route("/readyz", get(ready))
-        .with_state(store)
-}
-
-async fn ready(State(store): State<Store>) -> StatusCode {
-    match store.ping().await {
-        Ok(()) => StatusCode::OK,
-        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+/// Returns a one-time token that signs in to every joint venture of this server; lasts an hour.
+pub(super) async fn login_token(store: &Store) -> Result<String, CliError> {
+    let mut links = Vec::new();
+    for member in store.directory().await?.into_iter().take(MAX_SESSIONS) {
+        let mut tx = store.begin(member.tenant_id).await?;
+        links.push(tx.create_login_link(60).await?.text);
+        tx.commit().await?;
     }
-}
-
-/// Makes a joint venture for each pack where the directory is empty; returns names and keys.
-async fn demo(store: &Store) -> Result<Vec<(String, Secret)>, CliError> {
-    let packs = agents::pack::shipped().map_err(|error| CliError::Pack(error.to_string()))?;
-    let known = store.directory().await?;
-    let mut made = Vec::new();
-    for pack in packs {
-        let slug = format!("demo-{}", pack.manifest.id);
-        // Looked up one by one: a first start that was killed half-way is completed by the next.
-        if known.iter().all(|tenant| tenant.slug != slug) {
-            let key = demo_of(store, pack, &slug).await?;
-            made.push((slug, key));
-        }
-    }
-    Ok(made)
-}
-
-async fn demo_of(store: &Store, pack: &Pack, slug: &str) -> Result<Secret, CliError> {
-    let fixtures = FixtureSource::of(pack).map_err(|error| CliError::Pack(error.to_string()))?;
-    let id = store
-        .create_tenant(&NewTenant {
-            slug: slug.to_owned(),
-            name: format!("{} demo", pack.manifest.title),
-            pack: pack.manifest.id.clone(),
-            currency: "USD".to_owned(),
-            timezone: "UTC".to_owned(),
-        })
-        .await?;
-    let mut tx = store.begin(id).await?;
-    for (name, bytes) in fixtures.iter() {
-        tx.put_dataset(name, "application/octet-stream", bytes).await?;
-    }
-    let key = tx.create_key("demo", &all_scopes(), None).await?;
-    tx.commit().await?;
-    Ok(key)
+    Ok(links.join("."))
 }

@@ -137,6 +137,9 @@ async fn append(store: &Store, lease: Lease, entry: &Entry) -> Result<bool, Stor
     let mut tx = store.begin(lease.tenant).await?;
     tx.hold(&lease).await?;
     tx.append_event(lease.run, &entry.kind, &entry.payload).await?;
+    if entry.kind == "plan.made" {
+        meter(&mut tx, lease, &entry.payload).await?;
+    }
     let status = status_after(&entry.kind);
     if entry.kind == "approval.requested" {
         ask(&mut tx, lease, &entry.payload).await?;
@@ -148,6 +151,19 @@ async fn append(store: &Store, lease: Lease, entry: &Entry) -> Result<bool, Stor
     }
     tx.commit().await?;
     Ok(rests)
+}
+
+/// Notes which planner decided and what the plan used.
+async fn meter(tx: &mut TenantTx, lease: Lease, payload: &Value) -> Result<(), StoreError> {
+    let plan = payload.get("plan").unwrap_or(&Value::Null);
+    let count = |name: &str| plan.get(name).and_then(Value::as_i64).unwrap_or_default();
+    let calls = plan.get("calls").and_then(Value::as_array).map_or(0, Vec::len);
+    let ms = plan.get("ms").and_then(Value::as_f64).unwrap_or_default();
+    if let Some(model) = plan.get("model").and_then(Value::as_str) {
+        tx.set_model(lease.run, model).await?;
+    }
+    let calls = i32::try_from(calls).unwrap_or(i32::MAX);
+    tx.record_usage(lease.run, calls, count("prompt_tokens"), count("decoded_tokens"), ms).await
 }
 
 async fn ask(tx: &mut TenantTx, lease: Lease, payload: &Value) -> Result<(), StoreError> {

@@ -31,7 +31,7 @@ pub use approval::{Approval, Decided};
 pub use dataset::{Dataset, Document};
 pub use effect::EffectRecord;
 pub use queue::{Lease, QueueDepth};
-pub use run::{NewRun, Page, Run, RunEvent, Status, Usage};
+pub use run::{NewRun, Page, Run, RunEvent, RunFilter, Status, Usage};
 pub use secret::{Secret, hash_of};
 pub use tenant::{ApiKey, FoundKey, Membership, NewTenant, Session, Tenant};
 

@@ -131,6 +131,19 @@ pub struct Page<T> {
     pub next: Option<Uuid>,
 }
 
+/// Which runs a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// After this run.
+    pub cursor: Option<RunId>,
+    /// Words that the request holds, without regard to case; empty for all.
+    pub search: String,
+    /// Where the run stands.
+    pub status: Option<Status>,
+    /// Whether the oldest come first.
+    pub oldest_first: bool,
+}
+
 /// What a run used.
 #[derive(Debug, Clone, Copy, Default, FromRow)]
 pub struct Usage {
@@ -175,6 +188,15 @@ impl Row {
     }
 }
 
+/// Cuts the row that only tells whether there are more.
+fn page(rows: Vec<Row>, limit: u16) -> Result<Page<Run>, StoreError> {
+    let more = rows.len() > usize::from(limit);
+    let items: Vec<Run> =
+        rows.into_iter().take(usize::from(limit)).map(Row::read).collect::<Result<_, _>>()?;
+    let next = if more { items.last().map(|run| run.id) } else { None };
+    Ok(Page { items, next })
+}
+
 impl TenantTx {
     /// Makes a run, its first event and its place in the queue. With a known idempotency key the
     /// earlier run is returned and `false`.
@@ -212,7 +234,11 @@ impl TenantTx {
             }
             return Ok((earlier, false));
         }
-        self.append_event(id, new.first_type, &new.first).await?;
+        let mut first = new.first.clone();
+        if let Some(first) = first.as_object_mut() {
+            first.insert("run".to_owned(), Value::String(id.to_string()));
+        }
+        self.append_event(id, new.first_type, &first).await?;
         self.enqueue(id).await?;
         Ok((id, true))
     }
@@ -252,11 +278,33 @@ impl TenantTx {
         .bind(i64::from(limit) + 1)
         .fetch_all(&mut *self.tx)
         .await?;
-        let more = rows.len() > usize::from(limit);
-        let items: Vec<Run> =
-            rows.into_iter().take(usize::from(limit)).map(Row::read).collect::<Result<_, _>>()?;
-        let next = if more { items.last().map(|run| run.id) } else { None };
-        Ok(Page { items, next })
+        page(rows, limit)
+    }
+
+    /// Lists the runs that match, in order of time, after the filter's cursor.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn find_runs(&mut self, filter: &RunFilter, limit: u16) -> Result<Page<Run>, StoreError> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "select run_id, agent, pack, request, lang, status, model, created_at, finished_at
+             from run
+             where tenant_id = $1
+               and ($2::uuid is null or ($5 and run_id > $2) or (not $5 and run_id < $2))
+               and ($3 = '' or position(lower($3) in lower(request)) > 0)
+               and ($4::text is null or status = $4)
+             order by case when $5 then run_id end asc, case when not $5 then run_id end desc
+             limit $6",
+        )
+        .bind(self.tenant)
+        .bind(filter.cursor)
+        .bind(&filter.search)
+        .bind(filter.status.map(Status::name))
+        .bind(filter.oldest_first)
+        .bind(i64::from(limit) + 1)
+        .fetch_all(&mut *self.tx)
+        .await?;
+        page(rows, limit)
     }
 
     /// Appends an event to a journal and returns its position. Two writers cannot take the same one.

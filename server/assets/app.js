@@ -1,0 +1,43 @@
+// Makes the page of a run live: every event of its journal fetches the changing part anew.
+// Pages work without this file; they then reload themselves until the run has ended.
+(() => {
+  const live = document.querySelector("[data-live]");
+  if (live && live.dataset.ended !== "true") {
+    const source = new EventSource(live.dataset.live + "/events");
+    let busy = false;
+    let again = false;
+    const refresh = async () => {
+      if (busy) { again = true; return; }
+      busy = true;
+      try {
+        const answer = await fetch(live.dataset.live + "/live", { headers: { accept: "text/html" } });
+        // A reason that is being typed must not be lost.
+        const typing = live.contains(document.activeElement) && document.activeElement.name === "reason";
+        if (answer.ok && !typing) live.innerHTML = await answer.text();
+      } finally {
+        busy = false;
+        if (again) { again = false; refresh(); }
+      }
+    };
+    for (const kind of ["plan.made", "call.started", "approval.requested", "approval.decided", "call.finished", "call.failed", "run.asked", "run.refused", "run.answered", "run.failed", "run.cancelled"]) {
+      source.addEventListener(kind, refresh);
+    }
+    source.addEventListener("end", () => { source.close(); refresh(); });
+  }
+  const box = document.querySelector("textarea[name=request]");
+  if (box) {
+    for (const button of document.querySelectorAll("[data-example]")) {
+      button.addEventListener("click", (event) => {
+        event.preventDefault();
+        box.value = button.value;
+        box.focus();
+      });
+    }
+    box.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) box.form.requestSubmit();
+    });
+    document.addEventListener("keydown", (event) => {
+      if (event.key === "/" && !event.target.closest("input, textarea, select")) { event.preventDefault(); box.focus(); }
+    });
+  }
+})();

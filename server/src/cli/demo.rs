@@ -1,0 +1,49 @@
+//! The demo joint ventures: one for each pack.
+
+use agents::pack::{FixtureSource, Pack};
+
+use super::CliError;
+use super::admin::all_scopes;
+use crate::store::{NewTenant, Secret, Store};
+
+/// A demo joint venture that was just made.
+pub(super) struct Made {
+    pub(super) slug: String,
+    pub(super) key: Secret,
+}
+
+/// Makes a joint venture for each pack that has none; returns those made.
+pub(super) async fn ensure(store: &Store) -> Result<Vec<Made>, CliError> {
+    let packs = agents::pack::shipped().map_err(|error| CliError::Pack(error.to_string()))?;
+    let known = store.directory().await?;
+    let mut made = Vec::new();
+    for pack in packs {
+        let slug = format!("demo-{}", pack.manifest.id);
+        // Looked up one by one: a first start that was killed half-way is completed by the next.
+        if known.iter().all(|tenant| tenant.slug != slug) {
+            let key = make(store, pack, &slug).await?;
+            made.push(Made { slug, key });
+        }
+    }
+    Ok(made)
+}
+
+async fn make(store: &Store, pack: &Pack, slug: &str) -> Result<Secret, CliError> {
+    let fixtures = FixtureSource::of(pack).map_err(|error| CliError::Pack(error.to_string()))?;
+    let id = store
+        .create_tenant(&NewTenant {
+            slug: slug.to_owned(),
+            name: format!("{} demo", pack.manifest.title),
+            pack: pack.manifest.id.clone(),
+            currency: "USD".to_owned(),
+            timezone: "UTC".to_owned(),
+        })
+        .await?;
+    let mut tx = store.begin(id).await?;
+    for (name, bytes) in fixtures.iter() {
+        tx.put_dataset(name, "application/octet-stream", bytes).await?;
+    }
+    let key = tx.create_key("demo", &all_scopes(), None).await?;
+    tx.commit().await?;
+    Ok(key)
+}

@@ -1,0 +1,375 @@
+//! The partner dashboard: pages that work without scripts; a small script makes a run's page live.
+
+mod markdown;
+mod view;
+
+use askama::Template;
+use axum::Form;
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::agent::new_run;
+use crate::api::{cancel_run, checked, decide_on};
+use crate::auth::{self, Browser, MAX_SESSIONS};
+use crate::error::Problem;
+use crate::live;
+use crate::state::AppState;
+use crate::store::{RunFilter, Session, Store, TenantTx, hash_of};
+use crate::view::RunView;
+use view::{Ask, ApprovalsPage, Frame, LivePart, LoginPage, PackPage, ProblemPage, RunLine, RunPage, RunsPage, ToolLine, Venture, VenturesPage};
+
+/// Runs on a page.
+const PAGE: u16 = 25;
+
+const STYLE: &str = include_str!("../../assets/app.css");
+const SCRIPT: &str = include_str!("../../assets/app.js");
+
+/// Returns the routes of the pages.
+pub fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/", get(ventures))
+        .route("/login", get(login_form).post(login))
+        .route("/logout", post(logout))
+        .route("/jv/{slug}", get(runs))
+        .route("/jv/{slug}/runs", post(ask))
+        .route("/jv/{slug}/runs/{run}", get(run))
+        .route("/jv/{slug}/runs/{run}/live", get(run_live))
+        .route("/jv/{slug}/runs/{run}/events", get(run_events))
+        .route("/jv/{slug}/runs/{run}/cancel", post(cancel))
+        .route("/jv/{slug}/approvals", get(approvals))
+        .route("/jv/{slug}/approvals/{approval}", post(decide))
+        .route("/jv/{slug}/pack", get(pack))
+        .route("/assets/app.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
+        .route("/assets/app.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }))
+}
+
+fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "max-age=300")], text)
+}
+
+/// A problem as a page.
+struct Trouble(Problem);
+
+impl<E: Into<Problem>> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for Trouble {
+    fn into_response(self) -> Response {
+        if self.0.status == 401 {
+            return Redirect::to("/login").into_response();
+        }
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let page = ProblemPage { status: self.0.status, title: self.0.title.to_owned(), detail: self.0.detail };
+        (status, show(&page)).into_response()
+    }
+}
+
+fn show(page: &impl Template) -> Response {
+    match page.render() {
+        Ok(text) => Html(text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a page cannot be rendered");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// Answers addresses that nothing serves.
+pub async fn lost(uri: Uri) -> Response {
+    let detail = format!("there is nothing at {}; the way back is the first page", uri.path());
+    let page = ProblemPage { status: 404, title: "Not found".to_owned(), detail };
+    (StatusCode::NOT_FOUND, show(&page)).into_response()
+}
+
+/// The session of the joint venture in the address.
+async fn enter(state: &AppState, browser: &Browser, slug: &str) -> Result<(Session, TenantTx), Problem> {
+    for (_, session) in &browser.0 {
+        let mut tx = state.store.begin(session.tenant_id).await?;
+        if tx.tenant().await?.slug == slug {
+            return Ok((session.clone(), tx));
+        }
+    }
+    Err(Problem::not_found("joint venture among those that you are signed in to"))
+}
+
+/// As [`enter`], for a form: its token must be the session's.
+async fn enter_form(state: &AppState, browser: &Browser, slug: &str, csrf: &str) -> Result<(Session, TenantTx), Problem> {
+    let (session, tx) = enter(state, browser, slug).await?;
+    if session.csrf == csrf {
+        return Ok((session, tx));
+    }
+    Err(Problem::new(StatusCode::FORBIDDEN, "stale_form", "This form is not valid any more", "nothing was changed; go back, reload the page and send it again"))
+}
+
+async fn frame(state: &AppState, session: &Session, tx: &mut TenantTx, here: &'static str) -> Result<Frame, Problem> {
+    let tenant = tx.tenant().await?;
+    let pending = tx.approvals(true).await?.len();
+    let pack = state.agents.get(&tenant.pack).map_or_else(|| tenant.pack.clone(), |a| a.pack().manifest.title.clone());
+    Ok(Frame { slug: tenant.slug, name: tenant.name, pack, subject: session.subject.clone(), csrf: session.csrf.clone(), pending, here })
+}
+
+#[derive(Deserialize)]
+struct LoginQuery {
+    #[serde(default)]
+    token: String,
+    #[serde(default)]
+    fault: String,
+}
+
+async fn login_form(Query(query): Query<LoginQuery>) -> Response {
+    let fault = match query.fault.as_str() {
+        "link" => "This link was used before or has expired. `tessera login NAME` makes a new one.",
+        "key" => "This key is not valid.",
+        _ => "",
+    };
+    show(&LoginPage { token: query.token, fault })
+}
+
+#[derive(Deserialize)]
+struct LoginForm {
+    #[serde(default)]
+    token: String,
+    #[serde(default)]
+    key: String,
+}
+
+/// Redeems one-time links (several parted by `.`) or a key. The link is redeemed by a form, not by
+/// opening it, so that a mail scanner does not use it up.
+async fn login(State(state): State<AppState>, headers: HeaderMap, Form(form): Form<LoginForm>) -> Result<Response, Trouble> {
+    let mut kept = auth::secrets(&headers);
+    let before = kept.len();
+    for token in form.token.split('.').filter(|t| !t.is_empty()).take(MAX_SESSIONS) {
+        if let Some(tenant) = state.store.redeem_login_link(&hash_of(token)).await? {
+            kept.push(start(&state.store, tenant, "owner").await?);
+        }
+    }
+    if !form.key.trim().is_empty()
+        && let Some(key) = state.store.find_key(&hash_of(form.key.trim())).await?
+    {
+        kept.push(start(&state.store, key.tenant_id, &key.label).await?);
+    }
+    if kept.len() == before {
+        let fault = if form.token.is_empty() { "key" } else { "link" };
+        return Ok(Redirect::to(&format!("/login?fault={fault}")).into_response());
+    }
+    let from = kept.len().saturating_sub(MAX_SESSIONS);
+    Ok(([(header::SET_COOKIE, auth::cookie(&kept[from..]))], Redirect::to("/")).into_response())
+}
+
+async fn start(store: &Store, tenant: Uuid, subject: &str) -> Result<String, Problem> {
+    let mut tx = store.begin(tenant).await?;
+    let (secret, _) = tx.create_session(subject, 12).await?;
+    tx.commit().await?;
+    Ok(secret.text)
+}
+
+async fn logout(State(state): State<AppState>, browser: Option<Browser>) -> Result<Response, Trouble> {
+    for (secret, session) in browser.map(|b| b.0).unwrap_or_default() {
+        let mut tx = state.store.begin(session.tenant_id).await?;
+        tx.end_session(&hash_of(&secret)).await?;
+        tx.commit().await?;
+    }
+    Ok(([(header::SET_COOKIE, auth::cookie(&[]))], Redirect::to("/login")).into_response())
+}
+
+async fn ventures(State(state): State<AppState>, browser: Browser) -> Result<Response, Trouble> {
+    let mut ventures: Vec<Venture> = Vec::new();
+    for (_, session) in &browser.0 {
+        let mut tx = state.store.begin(session.tenant_id).await?;
+        let tenant = tx.tenant().await?;
+        if ventures.iter().any(|v| v.slug == tenant.slug) {
+            continue;
+        }
+        let manifest = state.agents.get(&tenant.pack).map(|agent| agent.pack().manifest.clone());
+        let last = tx.list_runs(None, 1).await?.items.first().map(RunLine::of);
+        ventures.push(Venture {
+            pack: manifest.as_ref().map_or_else(|| tenant.pack.clone(), |m| m.title.clone()),
+            about: manifest.map(|m| m.description).unwrap_or_default(),
+            slug: tenant.slug,
+            name: tenant.name,
+            pending: tx.approvals(true).await?.len(),
+            last,
+        });
+    }
+    ventures.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(show(&VenturesPage { ventures }))
+}
+
+#[derive(Deserialize, Default)]
+struct RunsQuery {
+    #[serde(default)]
+    q: String,
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    order: String,
+    after: Option<Uuid>,
+}
+
+async fn runs(State(state): State<AppState>, browser: Browser, Path(slug): Path<String>, Query(query): Query<RunsQuery>) -> Result<Response, Trouble> {
+    let (session, mut tx) = enter(&state, &browser, &slug).await?;
+    runs_page(&state, &session, &mut tx, &query, None).await
+}
+
+async fn runs_page(state: &AppState, session: &Session, tx: &mut TenantTx, query: &RunsQuery, refused: Option<(String, String)>) -> Result<Response, Trouble> {
+    let frame = frame(state, session, tx, "runs").await?;
+    let oldest = query.order == "oldest";
+    let filter = RunFilter {
+        cursor: query.after,
+        search: query.q.trim().to_owned(),
+        status: crate::store::Status::of(&query.status),
+        oldest_first: oldest,
+    };
+    let page = tx.find_runs(&filter, PAGE).await?;
+    let next = page.next.map_or_else(String::new, |after| {
+        let q: String = query.q.bytes().map(|b| format!("%{b:02X}")).collect();
+        format!("/jv/{}?q={q}&status={}&order={}&after={after}", frame.slug, filter.status.map_or("", |s| s.name()), if oldest { "oldest" } else { "" })
+    });
+    let tenant = tx.tenant().await?;
+    let examples = state.agents.get(&tenant.pack).map(|a| a.pack().manifest.examples.clone()).unwrap_or_default();
+    let status = if refused.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let page = RunsPage {
+        frame,
+        examples,
+        runs: page.items.iter().map(RunLine::of).collect(),
+        search: filter.search,
+        status: filter.status.map(|s| s.name().to_owned()).unwrap_or_default(),
+        oldest,
+        next,
+        refused,
+    };
+    Ok((status, show(&page)).into_response())
+}
+
+#[derive(Deserialize)]
+struct AskForm {
+    csrf: String,
+    request: String,
+}
+
+async fn ask(State(state): State<AppState>, browser: Browser, Path(slug): Path<String>, Form(form): Form<AskForm>) -> Result<Response, Trouble> {
+    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    if let Err(problem) = checked(&form.request) {
+        // What was written is kept in the box.
+        let refused = Some((form.request, problem.detail));
+        return runs_page(&state, &session, &mut tx, &RunsQuery::default(), refused).await;
+    }
+    let pack = tx.tenant().await?.pack;
+    let (run, _) = tx.create_run(&new_run(&pack, &pack, &form.request, None)).await?;
+    tx.commit().await?;
+    Ok(Redirect::to(&format!("/jv/{slug}/runs/{run}")).into_response())
+}
+
+fn run_id(text: &str) -> Result<Uuid, Problem> {
+    text.parse().map_err(|_| Problem::not_found("run"))
+}
+
+async fn live_part(tx: &mut TenantTx, slug: &str, csrf: &str, run: Uuid) -> Result<(RunView, LivePart), Problem> {
+    let row = tx.get_run(run).await?;
+    let view = RunView::of(&row, &tx.events(run, 0).await?);
+    let pending = tx.approvals(true).await?;
+    let approval = pending.iter().find(|approval| approval.run_id == run);
+    let live = LivePart::of(slug, csrf, &view, row.status.is_final(), approval);
+    Ok((view, live))
+}
+
+async fn run(State(state): State<AppState>, browser: Browser, Path((slug, run)): Path<(String, String)>) -> Result<Response, Trouble> {
+    let run = run_id(&run)?;
+    let (session, mut tx) = enter(&state, &browser, &slug).await?;
+    let frame = frame(&state, &session, &mut tx, "runs").await?;
+    let (view, live) = live_part(&mut tx, &slug, &session.csrf, run).await?;
+    let at = view::when(&tx.get_run(run).await?.created_at);
+    // A page that waits for a person does not reload itself: a reason may be half written.
+    let reload = !live.ended && live.ask.is_none();
+    let ended = live.ended;
+    let live = markdown::Html::rendered(live.render().map_err(|error| {
+        tracing::error!(%error, "a page cannot be rendered");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The page cannot be shown", error.to_string())
+    })?);
+    Ok(show(&RunPage { frame, request: view.request, at, id: run.to_string(), ended, reload, live }))
+}
+
+async fn run_live(State(state): State<AppState>, browser: Browser, Path((slug, run)): Path<(String, String)>) -> Result<Response, Trouble> {
+    let run = run_id(&run)?;
+    let (session, mut tx) = enter(&state, &browser, &slug).await?;
+    let (_, live) = live_part(&mut tx, &slug, &session.csrf, run).await?;
+    Ok(show(&live))
+}
+
+async fn run_events(State(state): State<AppState>, browser: Browser, Path((slug, run)): Path<(String, String)>, headers: HeaderMap) -> Result<Response, Problem> {
+    let run = run_id(&run)?;
+    let (session, _) = enter(&state, &browser, &slug).await?;
+    Ok(live::journal(state.store.clone(), session.tenant_id, run, &headers).await?.into_response())
+}
+
+#[derive(Deserialize)]
+struct CancelForm {
+    csrf: String,
+}
+
+async fn cancel(State(state): State<AppState>, browser: Browser, Path((slug, run)): Path<(String, String)>, Form(form): Form<CancelForm>) -> Result<Response, Trouble> {
+    let id = run_id(&run)?;
+    let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    drop(tx);
+    cancel_run(&state.store, session.tenant_id, id, &session.subject).await?;
+    Ok(Redirect::to(&format!("/jv/{slug}/runs/{run}")).into_response())
+}
+
+async fn approvals(State(state): State<AppState>, browser: Browser, Path(slug): Path<String>) -> Result<Response, Trouble> {
+    let (session, mut tx) = enter(&state, &browser, &slug).await?;
+    let frame = frame(&state, &session, &mut tx, "approvals").await?;
+    let all = tx.approvals(false).await?;
+    let (waiting, past): (Vec<_>, Vec<_>) = all.iter().partition(|a| a.status == "pending");
+    let past = past
+        .iter()
+        .map(|a| (a.tool.clone(), a.status.clone(), a.decided_by.clone().unwrap_or_default(), view::when(&a.created_at), a.run_id.to_string()))
+        .collect();
+    Ok(show(&ApprovalsPage { frame, asks: waiting.into_iter().map(Ask::of).collect(), past }))
+}
+
+#[derive(Deserialize)]
+struct DecideForm {
+    csrf: String,
+    decision: String,
+    #[serde(default)]
+    reason: String,
+}
+
+async fn decide(State(state): State<AppState>, browser: Browser, Path((slug, approval)): Path<(String, String)>, Form(form): Form<DecideForm>) -> Result<Response, Trouble> {
+    let approval = approval.parse().map_err(|_| Problem::not_found("approval"))?;
+    let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    drop(tx);
+    let approved = form.decision == "approve";
+    let run = decide_on(&state.store, session.tenant_id, approval, approved, &session.subject, form.reason.trim()).await?;
+    Ok(Redirect::to(&format!("/jv/{slug}/runs/{run}")).into_response())
+}
+
+async fn pack(State(state): State<AppState>, browser: Browser, Path(slug): Path<String>) -> Result<Response, Trouble> {
+    let (session, mut tx) = enter(&state, &browser, &slug).await?;
+    let frame = frame(&state, &session, &mut tx, "pack").await?;
+    let tenant = tx.tenant().await?;
+    let agent = state.agents.get(&tenant.pack).ok_or_else(|| Problem::not_found("pack"))?;
+    let tools = agent.pack().tools.iter().map(|tool| ToolLine {
+        name: tool.name.clone(),
+        title: tool.title.clone(),
+        about: tool.description.clone(),
+        effect: view::effect(tool.effect),
+        method: tool.method.clone(),
+    });
+    let documents = agent.knowledge().documents().iter().map(|d| (d.title.clone(), d.language.clone(), d.source.clone(), d.review_by.to_string()));
+    Ok(show(&PackPage {
+        frame,
+        version: agent.pack().manifest.version.clone(),
+        about: agent.pack().manifest.description.clone(),
+        tools: tools.collect(),
+        documents: documents.collect(),
+    }))
+}

@@ -1,0 +1,487 @@
+//! What the pages show: values ready for display, no logic in the templates.
+
+use agents::event::Citation;
+use agents::plan::Origin;
+use agents::tool::Effect;
+use askama::Template;
+
+use super::markdown::{Html, render};
+use crate::store::{Approval, Run, Status};
+use crate::view::{CallStatus, CallView, RunView};
+
+/// What stands at the top of every page of a joint venture.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Frame {
+    /// Name in addresses.
+    pub(super) slug: String,
+    /// Name for people.
+    pub(super) name: String,
+    /// Title of its industry's pack.
+    pub(super) pack: String,
+    /// Who is signed in.
+    pub(super) subject: String,
+    /// Token that every form carries.
+    pub(super) csrf: String,
+    /// Approvals that wait.
+    pub(super) pending: usize,
+    /// Page that is shown: `runs`, `approvals` or `pack`.
+    pub(super) here: &'static str,
+}
+
+/// A status word and its class.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Badge {
+    /// Word.
+    pub(super) word: &'static str,
+    /// Class of the style sheet.
+    pub(super) class: &'static str,
+}
+
+/// Returns the badge of a status.
+pub(super) fn badge(status: &str) -> Badge {
+    let (word, class) = match status {
+        "queued" => ("Queued", "wait"),
+        "running" => ("Running", "wait"),
+        "waiting_approval" => ("Needs approval", "ask"),
+        "waiting_input" => ("Asks back", "ask"),
+        "done" => ("Answered", "good"),
+        "refused" => ("Declined", "calm"),
+        "cancelled" => ("Cancelled", "calm"),
+        _ => ("Failed", "bad"),
+    };
+    Badge { word, class }
+}
+
+/// A line of a list of runs.
+#[derive(Debug, Clone)]
+pub(super) struct RunLine {
+    /// Identifier.
+    pub(super) id: String,
+    /// The request, cut.
+    pub(super) request: String,
+    /// Where it stands.
+    pub(super) badge: Badge,
+    /// When it was made, UTC.
+    pub(super) at: String,
+    /// Language.
+    pub(super) lang: String,
+}
+
+impl RunLine {
+    /// Builds the line of a run.
+    pub(super) fn of(run: &Run) -> Self {
+        Self {
+            id: run.id.to_string(),
+            request: cut(&run.request, 110),
+            badge: badge(run.status.name()),
+            at: minute(&run.created_at.to_string()),
+            lang: run.lang.clone(),
+        }
+    }
+}
+
+fn cut(text: &str, most: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= most {
+        return line;
+    }
+    line.chars().take(most).chain(std::iter::once('…')).collect()
+}
+
+/// `2026-11-24T14:03:22Z` → `2026-11-24 14:03 UTC`.
+fn minute(instant: &str) -> String {
+    let day = instant.get(..10).unwrap_or(instant);
+    format!("{day} {} UTC", instant.get(11..16).unwrap_or_default())
+}
+
+/// A joint venture on the first page.
+#[derive(Debug, Clone)]
+pub(super) struct Venture {
+    /// Name in addresses.
+    pub(super) slug: String,
+    /// Name for people.
+    pub(super) name: String,
+    /// Title of its pack.
+    pub(super) pack: String,
+    /// What the pack does.
+    pub(super) about: String,
+    /// Approvals that wait.
+    pub(super) pending: usize,
+    /// Its latest run.
+    pub(super) last: Option<RunLine>,
+}
+
+/// `/login`
+#[derive(Template)]
+#[template(path = "login.html")]
+pub(super) struct LoginPage {
+    /// Token of the one-time link, if the address carries one.
+    pub(super) token: String,
+    /// What went wrong before.
+    pub(super) fault: &'static str,
+}
+
+/// `/`
+#[derive(Template)]
+#[template(path = "ventures.html")]
+pub(super) struct VenturesPage {
+    /// The joint ventures that the browser is signed in to.
+    pub(super) ventures: Vec<Venture>,
+}
+
+/// `/jv/{slug}`
+#[derive(Template)]
+#[template(path = "runs.html")]
+pub(super) struct RunsPage {
+    /// Head of the page.
+    pub(super) frame: Frame,
+    /// Requests to try.
+    pub(super) examples: Vec<String>,
+    /// Runs that match.
+    pub(super) runs: Vec<RunLine>,
+    /// Words searched for.
+    pub(super) search: String,
+    /// Status filtered by.
+    pub(super) status: String,
+    /// Whether the oldest come first.
+    pub(super) oldest: bool,
+    /// Address of the next page, empty at the end.
+    pub(super) next: String,
+    /// A request that was refused, with the reason.
+    pub(super) refused: Option<(String, String)>,
+}
+
+impl RunsPage {
+    /// The statuses that can be filtered by: name, word, chosen.
+    pub(super) fn statuses(&self) -> Vec<(&'static str, &'static str, bool)> {
+        [Status::Done, Status::WaitingApproval, Status::WaitingInput, Status::Refused, Status::Failed, Status::Cancelled]
+            .into_iter()
+            .map(|status| (status.name(), badge(status.name()).word, self.status == status.name()))
+            .collect()
+    }
+
+    /// Whether a filter is set.
+    pub(super) fn filtered(&self) -> bool {
+        !self.search.is_empty() || !self.status.is_empty()
+    }
+}
+
+/// One step of the timeline.
+#[derive(Debug, Clone)]
+pub(super) struct StepLine {
+    /// What happens.
+    pub(super) title: String,
+    /// More about it.
+    pub(super) detail: String,
+    /// Class: `done`, `now`, `wait` or `bad`.
+    pub(super) class: &'static str,
+}
+
+/// An argument of a call and where its value came from.
+#[derive(Debug, Clone)]
+pub(super) struct ArgumentLine {
+    /// Path.
+    pub(super) name: String,
+    /// Value as JSON.
+    pub(super) value: String,
+    /// Where it came from.
+    pub(super) origin: String,
+}
+
+/// A call in the trace.
+#[derive(Debug, Clone)]
+pub(super) struct CallCard {
+    /// Name of the tool.
+    pub(super) tool: String,
+    /// What it changes.
+    pub(super) effect: &'static str,
+    /// Its arguments.
+    pub(super) arguments: Vec<ArgumentLine>,
+    /// Result as indented JSON.
+    pub(super) result: String,
+    /// Time taken.
+    pub(super) ms: String,
+    /// Fault, if it failed.
+    pub(super) fault: String,
+}
+
+/// A source of the answer.
+#[derive(Debug, Clone)]
+pub(super) struct SourceLine {
+    /// Title.
+    pub(super) title: String,
+    /// Where it is from.
+    pub(super) origin: String,
+    /// The passage quoted.
+    pub(super) quote: Html,
+}
+
+/// An approval that can be decided on the page.
+#[derive(Debug, Clone)]
+pub(super) struct Ask {
+    /// Identifier.
+    pub(super) id: String,
+    /// The run.
+    pub(super) run: String,
+    /// Tool that would act.
+    pub(super) tool: String,
+    /// What exactly would be done.
+    pub(super) arguments: Vec<ArgumentLine>,
+    /// Until when it can be decided.
+    pub(super) expires: String,
+}
+
+impl Ask {
+    /// Builds the form of an approval.
+    pub(super) fn of(approval: &Approval) -> Self {
+        Self {
+            id: approval.id.to_string(),
+            run: approval.run_id.to_string(),
+            tool: approval.tool.clone(),
+            arguments: lines(&approval.arguments, &[]),
+            expires: minute(&approval.expires_at.to_string()),
+        }
+    }
+}
+
+/// The part of a run's page that changes while it runs.
+#[derive(Template, Clone)]
+#[template(path = "live.html")]
+pub(super) struct LivePart {
+    /// Name of the joint venture in addresses.
+    pub(super) slug: String,
+    /// Token of the forms.
+    pub(super) csrf: String,
+    /// Identifier of the run.
+    pub(super) id: String,
+    /// Where it stands.
+    pub(super) badge: Badge,
+    /// Whether nothing can follow.
+    pub(super) ended: bool,
+    /// Steps so far.
+    pub(super) steps: Vec<StepLine>,
+    /// Answer, question or refusal.
+    pub(super) answer: Option<Html>,
+    /// Code and message of a failure.
+    pub(super) fault: Option<(String, String)>,
+    /// Sentences that go with the answer.
+    pub(super) warnings: Vec<String>,
+    /// What the answer rests on.
+    pub(super) sources: Vec<SourceLine>,
+    /// The approval that is waited for.
+    pub(super) ask: Option<Ask>,
+    /// The calls in full.
+    pub(super) calls: Vec<CallCard>,
+    /// How the plan came about.
+    pub(super) plan: Vec<(&'static str, String)>,
+}
+
+/// `/jv/{slug}/runs/{run}`
+#[derive(Template)]
+#[template(path = "run.html")]
+pub(super) struct RunPage {
+    /// Head of the page.
+    pub(super) frame: Frame,
+    /// The request as given.
+    pub(super) request: String,
+    /// When it was made.
+    pub(super) at: String,
+    /// Identifier of the run.
+    pub(super) id: String,
+    /// Whether nothing can follow.
+    pub(super) ended: bool,
+    /// Whether the page reloads itself where scripts are off.
+    pub(super) reload: bool,
+    /// The part that changes, rendered.
+    pub(super) live: Html,
+}
+
+/// `/jv/{slug}/approvals`
+#[derive(Template)]
+#[template(path = "approvals.html")]
+pub(super) struct ApprovalsPage {
+    /// Head of the page.
+    pub(super) frame: Frame,
+    /// What waits.
+    pub(super) asks: Vec<Ask>,
+    /// What was decided: tool, outcome, who, when, run.
+    pub(super) past: Vec<(String, String, String, String, String)>,
+}
+
+/// A tool on the page of a pack.
+#[derive(Debug, Clone)]
+pub(super) struct ToolLine {
+    /// Name.
+    pub(super) name: String,
+    /// Title.
+    pub(super) title: String,
+    /// What it does.
+    pub(super) about: String,
+    /// What it changes.
+    pub(super) effect: &'static str,
+    /// Algorithm and standard.
+    pub(super) method: String,
+}
+
+/// `/jv/{slug}/pack`
+#[derive(Template)]
+#[template(path = "pack.html")]
+pub(super) struct PackPage {
+    /// Head of the page.
+    pub(super) frame: Frame,
+    /// Version of the pack.
+    pub(super) version: String,
+    /// What it does.
+    pub(super) about: String,
+    /// Its tools.
+    pub(super) tools: Vec<ToolLine>,
+    /// Its documents: title, language, source, review date.
+    pub(super) documents: Vec<(String, String, String, String)>,
+}
+
+/// Any page that is not there or may not be seen.
+#[derive(Template)]
+#[template(path = "problem.html")]
+pub(super) struct ProblemPage {
+    /// HTTP status.
+    pub(super) status: u16,
+    /// What happened.
+    pub(super) title: String,
+    /// What to do.
+    pub(super) detail: String,
+}
+
+/// Says an effect to people.
+pub(super) fn effect(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Pure => "computes",
+        Effect::Read => "reads data",
+        Effect::Propose => "proposes",
+        Effect::Act => "acts, after approval",
+    }
+}
+
+/// Lists arguments, nested ones by their path, with the origin of each.
+fn lines(arguments: &serde_json::Value, origins: &[Origin]) -> Vec<ArgumentLine> {
+    let Some(object) = arguments.as_object() else { return Vec::new() };
+    object
+        .iter()
+        .map(|(name, value)| {
+            let own = format!("/{name}");
+            let said: Vec<String> = origins
+                .iter()
+                .filter_map(|origin| match origin {
+                    Origin::Request { pointer, text } if under(pointer, &own) => Some(format!("“{}”", cut(text, 60))),
+                    Origin::Choice { pointer } if under(pointer, &own) => Some("chosen by the planner".to_owned()),
+                    Origin::Assumed { pointer, .. } if under(pointer, &own) => Some("assumed".to_owned()),
+                    _ => None,
+                })
+                .collect();
+            let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            ArgumentLine { name: name.clone(), value: cut(&shown, 400), origin: said.join(", ") }
+        })
+        .collect()
+}
+
+fn under(pointer: &str, own: &str) -> bool {
+    pointer == own || pointer.starts_with(&format!("{own}/"))
+}
+
+fn call_step(call: &CallView) -> StepLine {
+    let took = call.ms.map(|ms| format!("{ms:.1} ms")).unwrap_or_default();
+    let (title, detail, class) = match call.status {
+        CallStatus::Planned => ("Will call", String::new(), "wait"),
+        CallStatus::WaitingApproval => ("Waits for approval of", "nothing has been done yet".to_owned(), "now"),
+        CallStatus::Approved => ("Approved", call.decided_by.clone().unwrap_or_default(), "now"),
+        CallStatus::Rejected => ("Turned down", call.decided_by.clone().unwrap_or_default(), "bad"),
+        CallStatus::Running => ("Calls", String::new(), "now"),
+        CallStatus::Done => ("Called", took, "done"),
+        CallStatus::Failed => ("Failed", call.error.as_ref().map_or_else(String::new, |e| e.code.clone()), "bad"),
+    };
+    StepLine { title: format!("{title} {}", call.tool), detail, class }
+}
+
+fn steps(run: &RunView, ended: bool) -> Vec<StepLine> {
+    let mut steps = vec![StepLine { title: "Accepted".to_owned(), detail: run.lang.clone(), class: "done" }];
+    match &run.plan {
+        None if ended => {}
+        None => steps.push(StepLine { title: "Plans".to_owned(), detail: String::new(), class: "now" }),
+        Some(plan) => {
+            let decided = match run.decision {
+                Some("call") => "Planned",
+                Some("ask") => "Found something missing",
+                Some("invalid") => "Found a value that cannot be used",
+                Some("search") => "Searched the documents",
+                Some("person") => "Left it to a person",
+                _ => "Found no tool for it",
+            };
+            let detail = format!("{:.0} ms, confidence {:.0} %", plan.ms, plan.confidence * 100.0);
+            steps.push(StepLine { title: decided.to_owned(), detail, class: "done" });
+        }
+    }
+    steps.extend(run.calls.iter().map(call_step));
+    if ended {
+        let class = if run.error.is_some() { "bad" } else { "done" };
+        steps.push(StepLine { title: badge(run.status).word.to_owned(), detail: format!("{:.0} ms in all", run.timings.total_ms), class });
+    }
+    steps
+}
+
+fn source(citation: &Citation) -> SourceLine {
+    match citation {
+        Citation::Tool { tool, method, .. } => SourceLine { title: format!("Tool {tool}"), origin: method.clone(), quote: Html::default() },
+        Citation::Document { document, title, version, heading, quote, source, review_by, .. } => SourceLine {
+            title: format!("{title} — {heading}"),
+            origin: format!("{source} · {document}, version {version}, reviewed until {review_by}"),
+            quote: render(quote),
+        },
+        Citation::Dataset { dataset, .. } => SourceLine { title: format!("Dataset {dataset}"), origin: "uploaded by this joint venture".to_owned(), quote: Html::default() },
+    }
+}
+
+impl LivePart {
+    /// Builds the changing part of a run's page.
+    pub(super) fn of(slug: &str, csrf: &str, run: &RunView, ended: bool, approval: Option<&Approval>) -> Self {
+        let origins: Vec<&[Origin]> = match run.plan.as_ref().map(|plan| &plan.decision) {
+            Some(agents::plan::Decision::Call { calls }) => calls.iter().map(|c| c.origins.as_slice()).collect(),
+            _ => Vec::new(),
+        };
+        let calls = run.calls.iter().map(|call| CallCard {
+            tool: call.tool.clone(),
+            effect: effect(call.effect),
+            arguments: lines(&call.arguments, origins.get(call.index).copied().unwrap_or_default()),
+            result: call.result.as_ref().map(|r| format!("{r:#}")).unwrap_or_default(),
+            ms: call.ms.map(|ms| format!("{ms:.2} ms")).unwrap_or_default(),
+            fault: call.error.as_ref().map(|e| e.message.clone()).unwrap_or_default(),
+        });
+        let plan = run.plan.as_ref().map_or_else(Vec::new, |plan| {
+            vec![
+                ("Planner", plan.model.clone()),
+                ("Shortlist", plan.shortlist.join(", ")),
+                ("Its words", plan.output.clone()),
+                ("Tokens", format!("{} read, {} chosen", plan.prompt_tokens, plan.decoded_tokens)),
+                ("Time", format!("{:.1} ms", plan.ms)),
+            ]
+        });
+        Self {
+            slug: slug.to_owned(),
+            csrf: csrf.to_owned(),
+            id: run.id.clone(),
+            badge: badge(run.status),
+            ended,
+            steps: steps(run, ended),
+            answer: run.answer.as_deref().map(render),
+            fault: run.error.as_ref().map(|fault| (fault.code.clone(), fault.message.clone())),
+            warnings: run.warnings.clone(),
+            sources: run.citations.iter().map(source).collect(),
+            ask: approval.map(Ask::of),
+            calls: calls.collect(),
+            plan,
+        }
+    }
+}
+
+/// Formats an instant for people.
+pub(super) fn when(instant: &jiff::Timestamp) -> String {
+    minute(&instant.to_string())
+}

@@ -1,0 +1,82 @@
+//! What a caller over HTTP is told when something is refused or fails.
+//!
+//! # Source
+//! RFC 9457, *Problem Details for HTTP APIs*.
+
+use axum::Json;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::store::StoreError;
+
+/// A problem: a stable code, what happened, and what to do.
+#[derive(Debug, Clone, Serialize)]
+pub struct Problem {
+    /// HTTP status.
+    pub status: u16,
+    /// Stable code, part of the API.
+    pub code: &'static str,
+    /// What happened, the same for every occurrence of the code.
+    pub title: &'static str,
+    /// What is wrong here and what would be right.
+    pub detail: String,
+}
+
+impl Problem {
+    /// Builds a problem.
+    pub fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { status: status.as_u16(), code, title, detail: detail.into() }
+    }
+
+    /// No valid credential.
+    pub fn unauthorized() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "No valid key",
+            "send `Authorization: Bearer KEY` with a key that is neither revoked nor expired; `tessera key new` makes one",
+        )
+    }
+
+    /// The key does not permit it.
+    pub fn forbidden(scope: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "missing_scope", "Not permitted", format!("this key lacks the scope `{scope}`"))
+    }
+
+    /// Nothing is there, or it is another tenant's.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", format!("there is no such {what}"))
+    }
+
+    /// The input breaks a rule.
+    pub fn invalid(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, "The input cannot be used", detail)
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound(what) => Self::not_found(what),
+            StoreError::Conflict(message) => Self::new(StatusCode::CONFLICT, "conflict", "Conflict", message),
+            other => {
+                tracing::error!(error = %other, "the store failed");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "store_unavailable",
+                    "The database did not answer",
+                    "nothing was changed; try again in a moment",
+                )
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        (status, kind, Json(self)).into_response()
+    }
+}

@@ -6,6 +6,9 @@
     reason = "a test may stop at the first surprise"
 )]
 
+mod api;
+mod ask;
+mod dashboard;
 mod jobs;
 mod startup;
 mod support;

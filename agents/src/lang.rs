@@ -92,7 +92,7 @@ fn stem(word: &str) -> String {
             && root.len() >= 4 - keep.len()
             && root.is_ascii()
             && !root.ends_with('s')
-            && !(ending == "es" && !root.ends_with(['h', 'x', 'z', 'o']))
+            && (ending != "es" || root.ends_with(['h', 'x', 'z', 'o']))
         {
             return format!("{root}{keep}");
         }

@@ -255,7 +255,7 @@ fn index(documents: &[Document]) -> tantivy::Result<(IndexReader, Fields)> {
         at: schema.add_u64_field("at", STORED),
     };
     let index = Index::create_in_ram(schema.build());
-    index.tokenizers().register("terms", Terms::default());
+    index.tokenizers().register("terms", Terms);
     let mut writer = index.writer_with_num_threads::<TantivyDocument>(1, INDEX_BYTES)?;
     for (d, document) in documents.iter().enumerate() {
         for (p, (heading, text)) in document.passages.iter().enumerate() {

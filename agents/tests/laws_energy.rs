@@ -1,4 +1,10 @@
 //! Laws that every result of the energy tools obeys, whatever the arguments.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a test may stop at the first surprise"
+)]
 
 use agents::pack::{FixtureSource, MemoryEffects, Pack, shipped};
 use agents::tool::{Limits, ToolContext};

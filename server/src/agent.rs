@@ -79,7 +79,9 @@ impl Stepper for Agents {
             journal.iter().map(|event| serde_json::from_value(event.clone())).collect();
         let events = match read {
             Ok(events) => events,
-            Err(error) => return failed("damaged_journal", format!("the journal does not read: {error}")),
+            Err(error) => {
+                return failed("damaged_journal", format!("the journal does not read: {error}"));
+            }
         };
         let settings = Settings {
             currency: tenant.currency.clone(),

@@ -51,7 +51,8 @@ fn body<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
     if std::str::from_utf8(bytes).is_err() {
         return Err(Problem::invalid("invalid_utf8", "the body is not valid UTF-8"));
     }
-    serde_json::from_slice(bytes).map_err(|error| Problem::invalid("invalid_json", error.to_string()))
+    serde_json::from_slice(bytes)
+        .map_err(|error| Problem::invalid("invalid_json", error.to_string()))
 }
 
 /// Reads an identifier; another form is not found rather than malformed.
@@ -80,7 +81,11 @@ async fn packs(State(state): State<AppState>, _: Key) -> Json<Value> {
     Json(json!({ "packs": packs }))
 }
 
-async fn tools(State(state): State<AppState>, _: Key, Path(pack): Path<String>) -> Result<Json<Value>, Problem> {
+async fn tools(
+    State(state): State<AppState>,
+    _: Key,
+    Path(pack): Path<String>,
+) -> Result<Json<Value>, Problem> {
     let agent = state.agents.get(&pack).ok_or_else(|| Problem::not_found("pack"))?;
     let tools: Vec<Value> = agent
         .pack()
@@ -113,14 +118,20 @@ struct Wait {
 /// `empty_request`, `request_too_large`.
 pub fn checked(request: &str) -> Result<(), Problem> {
     if request.trim().is_empty() {
-        return Err(Problem::invalid("empty_request", "the request is empty; say what you want to know or do"));
+        return Err(Problem::invalid(
+            "empty_request",
+            "the request is empty; say what you want to know or do",
+        ));
     }
     if request.len() > MAX_REQUEST {
         return Err(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "request_too_large",
             "The request is too large",
-            format!("{} bytes; the limit is {MAX_REQUEST}. Upload long tables as a dataset and name it", request.len()),
+            format!(
+                "{} bytes; the limit is {MAX_REQUEST}. Upload long tables as a dataset and name it",
+                request.len()
+            ),
         ));
     }
     Ok(())
@@ -141,10 +152,15 @@ async fn create(
     let tenant = tx.tenant().await?;
     // Every joint venture has one agent, named as its pack.
     if agent != tenant.pack {
-        return Err(Problem::not_found(&format!("agent; this joint venture has `{}`", tenant.pack)));
+        return Err(Problem::not_found(&format!(
+            "agent; this joint venture has `{}`",
+            tenant.pack
+        )));
     }
-    let idempotency = headers.get("idempotency-key").and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let (run, made) = tx.create_run(&new_run(&agent, &tenant.pack, &body.request, idempotency)).await?;
+    let idempotency =
+        headers.get("idempotency-key").and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let (run, made) =
+        tx.create_run(&new_run(&agent, &tenant.pack, &body.request, idempotency)).await?;
     tx.commit().await?;
     let view = settled(&state.store, key.0.tenant_id, run, wait.wait.min(MAX_WAIT)).await?;
     let status = if made { StatusCode::ACCEPTED } else { StatusCode::OK };
@@ -152,7 +168,12 @@ async fn create(
 }
 
 /// Waits up to `seconds` for the run to rest and returns it.
-async fn settled(store: &Store, tenant: TenantId, run: RunId, seconds: u64) -> Result<RunView, Problem> {
+async fn settled(
+    store: &Store,
+    tenant: TenantId,
+    run: RunId,
+    seconds: u64,
+) -> Result<RunView, Problem> {
     let deadline = Instant::now() + Duration::from_secs(seconds);
     let mut wakes = store.wakes();
     loop {
@@ -176,7 +197,11 @@ struct Cursor {
     limit: Option<u16>,
 }
 
-async fn list(State(state): State<AppState>, key: Key, Query(cursor): Query<Cursor>) -> Result<Json<Value>, Problem> {
+async fn list(
+    State(state): State<AppState>,
+    key: Key,
+    Query(cursor): Query<Cursor>,
+) -> Result<Json<Value>, Problem> {
     key.permits("runs:read")?;
     let limit = cursor.limit.unwrap_or(50).clamp(1, 200);
     let page = state.store.begin(key.0.tenant_id).await?.list_runs(cursor.after, limit).await?;
@@ -191,7 +216,11 @@ async fn list(State(state): State<AppState>, key: Key, Query(cursor): Query<Curs
     Ok(Json(json!({ "runs": runs, "next": page.next })))
 }
 
-async fn read(State(state): State<AppState>, key: Key, Path(run): Path<String>) -> Result<Json<RunView>, Problem> {
+async fn read(
+    State(state): State<AppState>,
+    key: Key,
+    Path(run): Path<String>,
+) -> Result<Json<RunView>, Problem> {
     key.permits("runs:read")?;
     settled(&state.store, key.0.tenant_id, id(&run, "run")?, 0).await.map(Json)
 }
@@ -210,10 +239,20 @@ async fn events(
 ///
 /// # Errors
 /// `not_found`; `already_ended`.
-pub async fn cancel_run(store: &Store, tenant: TenantId, run: RunId, by: &str) -> Result<(), Problem> {
+pub async fn cancel_run(
+    store: &Store,
+    tenant: TenantId,
+    run: RunId,
+    by: &str,
+) -> Result<(), Problem> {
     let mut tx = store.begin(tenant).await?;
     if tx.get_run(run).await?.status.is_final() {
-        return Err(Problem::new(StatusCode::CONFLICT, "already_ended", "Conflict", "the run has ended; nothing was changed"));
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "already_ended",
+            "Conflict",
+            "the run has ended; nothing was changed",
+        ));
     }
     // Off the queue first: a worker that holds its lease then writes nothing more.
     tx.dequeue(run).await?;
@@ -222,7 +261,11 @@ pub async fn cancel_run(store: &Store, tenant: TenantId, run: RunId, by: &str) -
     Ok(tx.commit().await?)
 }
 
-async fn cancel(State(state): State<AppState>, key: Key, Path(run): Path<String>) -> Result<Json<RunView>, Problem> {
+async fn cancel(
+    State(state): State<AppState>,
+    key: Key,
+    Path(run): Path<String>,
+) -> Result<Json<RunView>, Problem> {
     key.permits("runs:write")?;
     let run = id(&run, "run")?;
     cancel_run(&state.store, key.0.tenant_id, run, &key.0.label).await?;
@@ -254,7 +297,14 @@ struct Decision {
 ///
 /// # Errors
 /// `not_found`; `conflict` ⇐ decided already, or expired.
-pub async fn decide_on(store: &Store, tenant: TenantId, approval: Uuid, approved: bool, by: &str, reason: &str) -> Result<RunId, Problem> {
+pub async fn decide_on(
+    store: &Store,
+    tenant: TenantId,
+    approval: Uuid,
+    approved: bool,
+    by: &str,
+    reason: &str,
+) -> Result<RunId, Problem> {
     let mut tx = store.begin(tenant).await?;
     let decided = tx.decide_approval(approval, approved, by, reason).await?;
     let payload = json!({
@@ -279,6 +329,14 @@ async fn decide(
     let decision: Decision = body(&bytes)?;
     let approval = id(&approval, "approval")?;
     let tenant = key.0.tenant_id;
-    let run = decide_on(&state.store, tenant, approval, decision.approved, &key.0.label, &decision.reason).await?;
+    let run = decide_on(
+        &state.store,
+        tenant,
+        approval,
+        decision.approved,
+        &key.0.label,
+        &decision.reason,
+    )
+    .await?;
     settled(&state.store, tenant, run, wait.wait.min(MAX_WAIT)).await.map(Json)
 }

@@ -23,7 +23,11 @@ impl Key {
     /// # Errors
     /// `missing_scope`.
     pub fn permits(&self, scope: &str) -> Result<(), Problem> {
-        if self.0.scopes.iter().any(|s| s == scope) { Ok(()) } else { Err(Problem::forbidden(scope)) }
+        if self.0.scopes.iter().any(|s| s == scope) {
+            Ok(())
+        } else {
+            Err(Problem::forbidden(scope))
+        }
     }
 }
 
@@ -83,7 +87,10 @@ impl FromRequestParts<AppState> for Browser {
 impl OptionalFromRequestParts<AppState> for Browser {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Option<Self>, Problem> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        state: &AppState,
+    ) -> Result<Option<Self>, Problem> {
         match <Self as FromRequestParts<AppState>>::from_request_parts(parts, state).await {
             Ok(browser) => Ok(Some(browser)),
             Err(problem) if problem.status == 401 => Ok(None),

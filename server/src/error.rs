@@ -25,7 +25,12 @@ pub struct Problem {
 
 impl Problem {
     /// Builds a problem.
-    pub fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+    pub fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
         Self { status: status.as_u16(), code, title, detail: detail.into() }
     }
 
@@ -41,12 +46,22 @@ impl Problem {
 
     /// The key does not permit it.
     pub fn forbidden(scope: &str) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "missing_scope", "Not permitted", format!("this key lacks the scope `{scope}`"))
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "missing_scope",
+            "Not permitted",
+            format!("this key lacks the scope `{scope}`"),
+        )
     }
 
     /// Nothing is there, or it is another tenant's.
     pub fn not_found(what: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", format!("there is no such {what}"))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "Not found",
+            format!("there is no such {what}"),
+        )
     }
 
     /// The input breaks a rule.
@@ -59,7 +74,9 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotFound(what) => Self::not_found(what),
-            StoreError::Conflict(message) => Self::new(StatusCode::CONFLICT, "conflict", "Conflict", message),
+            StoreError::Conflict(message) => {
+                Self::new(StatusCode::CONFLICT, "conflict", "Conflict", message)
+            }
             other => {
                 tracing::error!(error = %other, "the store failed");
                 Self::new(

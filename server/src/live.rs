@@ -59,7 +59,10 @@ async fn follow(
         drop(tx);
         for event in events {
             after = event.seq;
-            let data = Event::default().id(event.seq.to_string()).event(&event.kind).data(event.payload.to_string());
+            let data = Event::default()
+                .id(event.seq.to_string())
+                .event(&event.kind)
+                .data(event.payload.to_string());
             if sender.send(Ok(data)).await.is_err() {
                 return Ok(());
             }

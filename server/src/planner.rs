@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub fn load(folder: Option<&Path>) -> Result<Arc<dyn Planner>, String> {
     let Some(folder) = folder else { return shipped().map_err(ToString::to_string) };
     let files = ModelFiles::from_folder(folder).map_err(|error| error.to_string())?;
-    let digest = files.weights.iter().fold(Sha256::new(), |sha, shard| sha.chain_update(shard));
+    let digest = files.weights.iter().fold(Sha256::new(), Sha256::chain_update);
     let engine = Engine::load(&files).map_err(|error| format!("{}: {error}", folder.display()))?;
     let version = format!("folder-{}", &hex::encode(digest.finalize())[..12]);
     Ok(Arc::new(EnginePlanner::new(Arc::new(engine), version, LIMIT)))

@@ -68,7 +68,10 @@ fn stated_year(text: &str, at: usize) -> Option<Found> {
     let digits = text.get(at..at + 4)?;
     let year: i16 = digits.parse().ok().filter(|y| (1950..2100).contains(y))?;
     let rest = &text[at + 4..];
-    let ends = rest.chars().next().is_none_or(|c| !(c.is_alphanumeric() || matches!(c, '.' | ',' | '-' | '/' | '_')))
+    let ends = rest
+        .chars()
+        .next()
+        .is_none_or(|c| !(c.is_alphanumeric() || matches!(c, '.' | ',' | '-' | '/' | '_')))
         || rest.starts_with([',', '.']) && !rest[1..].starts_with(|c: char| c.is_ascii_digit());
     let before = text[..at].trim_end();
     let word = before.rsplit(|c: char| !c.is_ascii_alphabetic()).next()?.to_ascii_lowercase();

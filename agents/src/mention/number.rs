@@ -397,8 +397,8 @@ pub(super) fn scan(text: &str, at: usize, previous: Option<char>) -> Option<Foun
     if first.is_ascii_alphanumeric() && !boundary(previous) {
         return None;
     }
-    if rest.starts_with("百分之") {
-        let (value, length) = magnitude(&rest["百分之".len()..])?;
+    if let Some(after) = rest.strip_prefix("百分之") {
+        let (value, length) = magnitude(after)?;
         let end = at + "百分之".len() + length;
         return Some(Found { start: at, end, kind: Kind::Percent { value: value.to_string() } });
     }

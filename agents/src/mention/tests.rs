@@ -60,11 +60,10 @@ fn days_and_windows_are_resolved_against_today() {
     assert_eq!(read("next Tuesday"), ["date 2026-12-01"]);
     assert_eq!(read("2026年3月5日到3月8日"), ["date 2026-03-05", "date 2026-03-08"]);
     assert_eq!(read("2025-09-04进店"), ["date 2025-09-04"]);
-    assert_eq!(read("840 MWh in 2023 and 0.2"), [
-        "num 840 mwh",
-        "period 2023-01-01 2024-01-01",
-        "num 0.2"
-    ]);
+    assert_eq!(
+        read("840 MWh in 2023 and 0.2"),
+        ["num 840 mwh", "period 2023-01-01 2024-01-01", "num 0.2"]
+    );
     assert_eq!(read("in 2000 pulls"), ["num 2000 pull"]);
     assert_eq!(read("in March 2026"), ["period 2026-03-01 2026-04-01"]);
     assert_eq!(read("at 2026-03-01T00:00:00Z"), ["time 2026-03-01T00:00:00Z"]);
@@ -121,9 +120,8 @@ proptest::proptest! {
 #[test]
 fn a_span_ends_inside_the_text() {
     assert_eq!(read("terms 23mo/181,905km"), ["dur 23 month", "num 181905 km"]);
-    assert_eq!(read("Oct 24 2024, start Jan 3 2025,  odometer 140000 km"), [
-        "date 2024-10-24",
-        "date 2025-01-03",
-        "num 140000 km"
-    ]);
+    assert_eq!(
+        read("Oct 24 2024, start Jan 3 2025,  odometer 140000 km"),
+        ["date 2024-10-24", "date 2025-01-03", "num 140000 km"]
+    );
 }

@@ -118,7 +118,7 @@ fn is_code(value: &str) -> bool {
         && value.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
         && !value.chars().all(|c| c.is_ascii_digit());
     plain
-        && ((digit && letter) || (digit && value.contains(['-', ':'])) || (joined && letter) || bic)
+        && (letter && (digit || joined) || digit && value.contains(['-', ':']) || bic)
         && !is_ordinal(value)
 }
 
@@ -168,7 +168,7 @@ fn ordinary(word: &str) -> bool {
 /// Describes a code by its shape, for the planner: `vin`, `iban`, or letters with `#` for digits.
 pub(super) fn shape(value: &str) -> String {
     let compact: String = value.chars().filter(|c| !matches!(c, ' ' | '-')).collect();
-    let letters = compact.chars().filter(|c| c.is_ascii_alphabetic()).count();
+    let letters = compact.chars().filter(char::is_ascii_alphabetic).count();
     if compact.len() == 17 && letters > 0 && !value.contains('_') {
         return "vin".to_owned();
     }

@@ -1,6 +1,5 @@
 //! A tool as the planner sees it: one line of name, arguments and title.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::arg::{Arg, Shape, args_of};
@@ -39,7 +38,7 @@ impl Card {
             .collect();
         let mut line = format!("{}(", spec.name);
         write_args(&mut line, &args);
-        let _ = write!(line, ") {}", spec.title);
+        line.push_str(&format!(") {}", spec.title));
         Self { spec, args, line }
     }
 }
@@ -49,11 +48,12 @@ fn write_args(line: &mut String, args: &[Arg]) {
         if i > 0 {
             line.push(' ');
         }
-        let _ = write!(line, "{}{}:", arg.name, if arg.required { "" } else { "?" });
+        line.push_str(&arg.name);
+        line.push_str(if arg.required { ":" } else { "?:" });
         match &arg.shape {
             Shape::One(slot) => line.push_str(&slot.tag()),
             Shape::Many(slot) => {
-                let _ = write!(line, "[{}]", slot.tag());
+                line.push_str(&format!("[{}]", slot.tag()));
             }
             Shape::Choice(values) => write_literals(line, values),
             Shape::Choices(values) => {

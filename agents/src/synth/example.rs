@@ -526,11 +526,14 @@ fn agrees(slot: &Slot, mention: &Mention, intent: &Intent, locale: &Locale) -> b
     match intent {
         Intent::Number(number) => same_number(&value, *number),
         Intent::Text(text) | Intent::Choice(text) => {
-            value.as_str() == Some(text) || value.to_string() == *text || {
-                // A code drawn as hexadecimal may stand for an integer.
-                let digits = text.trim_start_matches("0x").trim_end_matches('h');
-                value.as_i64().is_some() && i64::from_str_radix(digits, 16).ok() == value.as_i64()
-            }
+            value.as_str() == Some(text)
+                || value.as_i64().is_some_and(|n| text.parse() == Ok(n))
+                || {
+                    // A code drawn as hexadecimal may stand for an integer.
+                    let digits = text.trim_start_matches("0x").trim_end_matches('h');
+                    value.as_i64().is_some()
+                        && i64::from_str_radix(digits, 16).ok() == value.as_i64()
+                }
         }
         Intent::Day(day) => value.as_str() == Some(day.to_string().as_str()),
         Intent::Instant(instant) => {

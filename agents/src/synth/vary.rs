@@ -13,28 +13,88 @@ const BEFORE: [(&str, &[&str]); 3] = [
     (
         "en",
         &[
-            "Hi, ", "Hello! ", "Please: ", "Quick question. ", "Need help: ", "For the board: ", "ok so ", "Hey, can you help? ", "I was wondering, ",
-            "Morning. ", "One more: ", "My colleague asks: ", "We are preparing a report. ", "As discussed, ", "Just to be sure: ", "FYI we have a meeting at noon. ", "urgent!! ",
-            "Could you please help me with this: ", "So here is the thing. ", "Not sure who to ask. ",
+            "Hi, ",
+            "Hello! ",
+            "Please: ",
+            "Quick question. ",
+            "Need help: ",
+            "For the board: ",
+            "ok so ",
+            "Hey, can you help? ",
+            "I was wondering, ",
+            "Morning. ",
+            "One more: ",
+            "My colleague asks: ",
+            "We are preparing a report. ",
+            "As discussed, ",
+            "Just to be sure: ",
+            "FYI we have a meeting at noon. ",
+            "urgent!! ",
+            "Could you please help me with this: ",
+            "So here is the thing. ",
+            "Not sure who to ask. ",
         ],
     ),
     (
         "zh-Hant",
-        &["你好，", "請問", "麻煩一下，", "想請教：", "急！", "老闆在問，", "幫個忙，", "開會要用，", "再問一題：", "不好意思，", "早安，", "客戶想知道，"],
+        &[
+            "你好，",
+            "請問",
+            "麻煩一下，",
+            "想請教：",
+            "急！",
+            "老闆在問，",
+            "幫個忙，",
+            "開會要用，",
+            "再問一題：",
+            "不好意思，",
+            "早安，",
+            "客戶想知道，",
+        ],
     ),
     (
         "zh-Hans",
-        &["你好，", "请问", "麻烦一下，", "想请教：", "急！", "老板在问，", "帮个忙，", "开会要用，", "再问一个：", "不好意思，", "早上好，", "客户想知道，"],
+        &[
+            "你好，",
+            "请问",
+            "麻烦一下，",
+            "想请教：",
+            "急！",
+            "老板在问，",
+            "帮个忙，",
+            "开会要用，",
+            "再问一个：",
+            "不好意思，",
+            "早上好，",
+            "客户想知道，",
+        ],
     ),
 ];
 
 const AFTER: [(&str, &[&str]); 3] = [
     (
         "en",
-        &[" Thanks!", " thx", " please", " Need it today.", " asap", " Many thanks in advance.", " That's all.", " Keep it short.", " Cheers", " I need the number for a slide."],
+        &[
+            " Thanks!",
+            " thx",
+            " please",
+            " Need it today.",
+            " asap",
+            " Many thanks in advance.",
+            " That's all.",
+            " Keep it short.",
+            " Cheers",
+            " I need the number for a slide.",
+        ],
     ),
-    ("zh-Hant", &["，謝謝", "，麻煩了", "，今天要", "，感恩", "，急用", "。謝謝你", "，簡短回答就好"]),
-    ("zh-Hans", &["，谢谢", "，麻烦了", "，今天要", "，多谢", "，急用", "。谢谢你", "，简短回答就行"]),
+    (
+        "zh-Hant",
+        &["，謝謝", "，麻煩了", "，今天要", "，感恩", "，急用", "。謝謝你", "，簡短回答就好"],
+    ),
+    (
+        "zh-Hans",
+        &["，谢谢", "，麻烦了", "，今天要", "，多谢", "，急用", "。谢谢你", "，简短回答就行"],
+    ),
 ];
 
 fn of<'a>(table: &[(&str, &'a [&'a str])], lang: &str) -> &'a [&'a str] {
@@ -119,7 +179,10 @@ fn reordered(phrase: Phrase, chance: &mut Chance) -> Phrase {
             Piece::Slot(_) => push(piece.clone(), false),
             Piece::Text(text) => {
                 for (i, part) in text.split([',', '，', ';', '；']).enumerate() {
-                    push(Piece::Text(part.trim_end_matches(['.', '?', '。', '？']).to_owned()), i > 0);
+                    push(
+                        Piece::Text(part.trim_end_matches(['.', '?', '。', '？']).to_owned()),
+                        i > 0,
+                    );
                 }
             }
         }

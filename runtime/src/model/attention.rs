@@ -24,6 +24,8 @@ pub(crate) struct Attention {
     pub(crate) key_norm: Vec<f32>,
 }
 
+/// Queries, scores and output of one key-value head.
+type HeadBuffers<'a> = ((&'a [f32], &'a mut [f32]), &'a mut [f32]);
 
 /// Buffers reused from step to step.
 #[derive(Debug, Default)]
@@ -71,10 +73,9 @@ impl Attention {
             .zip(s.mixed.chunks_exact_mut(group * n * hd))
             .enumerate();
         let cache = &*cache;
-        let attend =
-            |(head, ((queries, scores), mixed)): (usize, ((&[f32], &mut [f32]), &mut [f32]))| {
-                attend_head(cache, (layer, head), (n, total, hd), queries, scores, mixed);
-            };
+        let attend = |(head, ((queries, scores), mixed)): (usize, HeadBuffers<'_>)| {
+            attend_head(cache, (layer, head), (n, total, hd), queries, scores, mixed);
+        };
         if n * heads * total >= PARALLEL_CELLS {
             tasks.collect::<Vec<_>>().into_par_iter().for_each(attend);
         } else {

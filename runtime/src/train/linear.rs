@@ -46,6 +46,7 @@ pub(super) enum Form {
 ///
 /// # Panics
 /// If the shapes do not fit: a fault of the caller.
+#[expect(clippy::needless_pass_by_value, reason = "a view to write into is used up")]
 #[expect(unsafe_code, reason = "the gemm crate takes raw pointers; bounds are asserted before")]
 pub(super) fn product(form: Form, a: Mat<'_>, b: Mat<'_>, c: MatMut<'_>, scale: f32, add: bool) {
     let (m, k, a_rs, a_cs) = match form {

@@ -444,7 +444,6 @@ impl<'a> Net<'a> {
     }
 
     /// Turns `dx` from the gradient by a layer's output into that by its input.
-    #[expect(clippy::too_many_arguments, reason = "one gradient and what it is a gradient of")]
     fn layer_back(
         &self,
         layer: &Layer,
@@ -452,7 +451,7 @@ impl<'a> Net<'a> {
         pack: &Pack,
         turn: &Turn,
         weights: Weights,
-        dx: &mut Vec<f32>,
+        dx: &mut [f32],
         grad: &mut [f32],
     ) {
         let c = self.config;

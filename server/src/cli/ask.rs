@@ -55,7 +55,9 @@ fn request(given: Option<std::ffi::OsString>) -> Result<String, CliError> {
         }
     };
     if text.trim().is_empty() {
-        return Err(CliError::Input("the request is empty; say what you want to know or do".to_owned()));
+        return Err(CliError::Input(
+            "the request is empty; say what you want to know or do".to_owned(),
+        ));
     }
     if text.len() as u64 > MAX_BYTES {
         return Err(CliError::Input(format!(
@@ -100,7 +102,12 @@ pub(super) async fn ask(config: &Config, command: AskCommand) -> Result<(), CliE
     }
 }
 
-async fn run(config: &Config, opened: &Opened, slug: &str, request: &str) -> Result<RunView, CliError> {
+async fn run(
+    config: &Config,
+    opened: &Opened,
+    slug: &str,
+    request: &str,
+) -> Result<RunView, CliError> {
     let store = &opened.store;
     demo::ensure(store).await?;
     let tenant = super::admin::find(store, slug).await?;

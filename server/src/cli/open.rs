@@ -21,7 +21,12 @@ pub(super) async fn open(config: &Config, alone: bool) -> Result<Opened, CliErro
     if let Some(url) = &config.database_url {
         let address = Address { owner: url.clone(), runtime: url.clone() };
         Store::migrate(&address).await?;
-        return Ok(Opened { store: Store::connect(&address).await?, cluster: None, _lock: None, external: true });
+        return Ok(Opened {
+            store: Store::connect(&address).await?,
+            cluster: None,
+            _lock: None,
+            external: true,
+        });
     }
     let root = checked_folder(&config.data_folder())?;
     let lock = match InstanceLock::take(&root) {

@@ -9,12 +9,12 @@ use tokio::sync::watch;
 use super::demo;
 use super::open::open;
 use super::{CliError, say};
-use crate::config::Config;
 use crate::agent::Agents;
 use crate::auth::MAX_SESSIONS;
+use crate::config::Config;
+use crate::http::router;
 use crate::jobs;
 use crate::planner;
-use crate::http::router;
 use crate::state::AppState;
 use crate::store::Store;
 

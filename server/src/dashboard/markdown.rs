@@ -50,8 +50,14 @@ mod tests {
 
     #[test]
     fn markup_of_the_text_is_shown_and_not_run() {
-        let shown = render("**1,199.10** <script>alert(1)</script> [x](javascript:alert(1)) ![y](http://e/x.png)").to_string();
+        let shown = render(
+            "**1,199.10** <script>alert(1)</script> [x](javascript:alert(1)) ![y](http://e/x.png)",
+        )
+        .to_string();
         assert!(shown.contains("<strong>1,199.10</strong>"));
-        assert!(!shown.contains("<script") && !shown.contains("href") && !shown.contains("<img"), "{shown}");
+        assert!(
+            !shown.contains("<script") && !shown.contains("href") && !shown.contains("<img"),
+            "{shown}"
+        );
     }
 }

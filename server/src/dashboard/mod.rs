@@ -21,7 +21,10 @@ use crate::live;
 use crate::state::AppState;
 use crate::store::{RunFilter, Session, Store, TenantTx, hash_of};
 use crate::view::RunView;
-use view::{Ask, ApprovalsPage, Frame, LivePart, LoginPage, PackPage, ProblemPage, RunLine, RunPage, RunsPage, ToolLine, Venture, VenturesPage};
+use view::{
+    ApprovalsPage, Ask, Frame, LivePart, LoginPage, PackPage, ProblemPage, RunLine, RunPage,
+    RunsPage, ToolLine, Venture, VenturesPage,
+};
 
 /// Runs on a page.
 const PAGE: u16 = 25;
@@ -66,8 +69,13 @@ impl IntoResponse for Trouble {
         if self.0.status == 401 {
             return Redirect::to("/login").into_response();
         }
-        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let page = ProblemPage { status: self.0.status, title: self.0.title.to_owned(), detail: self.0.detail };
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let page = ProblemPage {
+            status: self.0.status,
+            title: self.0.title.to_owned(),
+            detail: self.0.detail,
+        };
         (status, show(&page)).into_response()
     }
 }
@@ -90,7 +98,11 @@ pub async fn lost(uri: Uri) -> Response {
 }
 
 /// The session of the joint venture in the address.
-async fn enter(state: &AppState, browser: &Browser, slug: &str) -> Result<(Session, TenantTx), Problem> {
+async fn enter(
+    state: &AppState,
+    browser: &Browser,
+    slug: &str,
+) -> Result<(Session, TenantTx), Problem> {
     for (_, session) in &browser.0 {
         let mut tx = state.store.begin(session.tenant_id).await?;
         if tx.tenant().await?.slug == slug {
@@ -101,19 +113,45 @@ async fn enter(state: &AppState, browser: &Browser, slug: &str) -> Result<(Sessi
 }
 
 /// As [`enter`], for a form: its token must be the session's.
-async fn enter_form(state: &AppState, browser: &Browser, slug: &str, csrf: &str) -> Result<(Session, TenantTx), Problem> {
+async fn enter_form(
+    state: &AppState,
+    browser: &Browser,
+    slug: &str,
+    csrf: &str,
+) -> Result<(Session, TenantTx), Problem> {
     let (session, tx) = enter(state, browser, slug).await?;
     if session.csrf == csrf {
         return Ok((session, tx));
     }
-    Err(Problem::new(StatusCode::FORBIDDEN, "stale_form", "This form is not valid any more", "nothing was changed; go back, reload the page and send it again"))
+    Err(Problem::new(
+        StatusCode::FORBIDDEN,
+        "stale_form",
+        "This form is not valid any more",
+        "nothing was changed; go back, reload the page and send it again",
+    ))
 }
 
-async fn frame(state: &AppState, session: &Session, tx: &mut TenantTx, here: &'static str) -> Result<Frame, Problem> {
+async fn frame(
+    state: &AppState,
+    session: &Session,
+    tx: &mut TenantTx,
+    here: &'static str,
+) -> Result<Frame, Problem> {
     let tenant = tx.tenant().await?;
     let pending = tx.approvals(true).await?.len();
-    let pack = state.agents.get(&tenant.pack).map_or_else(|| tenant.pack.clone(), |a| a.pack().manifest.title.clone());
-    Ok(Frame { slug: tenant.slug, name: tenant.name, pack, subject: session.subject.clone(), csrf: session.csrf.clone(), pending, here })
+    let pack = state
+        .agents
+        .get(&tenant.pack)
+        .map_or_else(|| tenant.pack.clone(), |a| a.pack().manifest.title.clone());
+    Ok(Frame {
+        slug: tenant.slug,
+        name: tenant.name,
+        pack,
+        subject: session.subject.clone(),
+        csrf: session.csrf.clone(),
+        pending,
+        here,
+    })
 }
 
 #[derive(Deserialize)]
@@ -143,7 +181,11 @@ struct LoginForm {
 
 /// Redeems one-time links (several parted by `.`) or a key. The link is redeemed by a form, not by
 /// opening it, so that a mail scanner does not use it up.
-async fn login(State(state): State<AppState>, headers: HeaderMap, Form(form): Form<LoginForm>) -> Result<Response, Trouble> {
+async fn login(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    Form(form): Form<LoginForm>,
+) -> Result<Response, Trouble> {
     let mut kept = auth::secrets(&headers);
     let before = kept.len();
     for token in form.token.split('.').filter(|t| !t.is_empty()).take(MAX_SESSIONS) {
@@ -171,7 +213,10 @@ async fn start(store: &Store, tenant: Uuid, subject: &str) -> Result<String, Pro
     Ok(secret.text)
 }
 
-async fn logout(State(state): State<AppState>, browser: Option<Browser>) -> Result<Response, Trouble> {
+async fn logout(
+    State(state): State<AppState>,
+    browser: Option<Browser>,
+) -> Result<Response, Trouble> {
     for (secret, session) in browser.map(|b| b.0).unwrap_or_default() {
         let mut tx = state.store.begin(session.tenant_id).await?;
         tx.end_session(&hash_of(&secret)).await?;
@@ -214,12 +259,23 @@ struct RunsQuery {
     after: Option<Uuid>,
 }
 
-async fn runs(State(state): State<AppState>, browser: Browser, Path(slug): Path<String>, Query(query): Query<RunsQuery>) -> Result<Response, Trouble> {
+async fn runs(
+    State(state): State<AppState>,
+    browser: Browser,
+    Path(slug): Path<String>,
+    Query(query): Query<RunsQuery>,
+) -> Result<Response, Trouble> {
     let (session, mut tx) = enter(&state, &browser, &slug).await?;
     runs_page(&state, &session, &mut tx, &query, None).await
 }
 
-async fn runs_page(state: &AppState, session: &Session, tx: &mut TenantTx, query: &RunsQuery, refused: Option<(String, String)>) -> Result<Response, Trouble> {
+async fn runs_page(
+    state: &AppState,
+    session: &Session,
+    tx: &mut TenantTx,
+    query: &RunsQuery,
+    refused: Option<(String, String)>,
+) -> Result<Response, Trouble> {
     let frame = frame(state, session, tx, "runs").await?;
     let oldest = query.order == "oldest";
     let filter = RunFilter {
@@ -231,10 +287,19 @@ async fn runs_page(state: &AppState, session: &Session, tx: &mut TenantTx, query
     let page = tx.find_runs(&filter, PAGE).await?;
     let next = page.next.map_or_else(String::new, |after| {
         let q: String = query.q.bytes().map(|b| format!("%{b:02X}")).collect();
-        format!("/jv/{}?q={q}&status={}&order={}&after={after}", frame.slug, filter.status.map_or("", |s| s.name()), if oldest { "oldest" } else { "" })
+        format!(
+            "/jv/{}?q={q}&status={}&order={}&after={after}",
+            frame.slug,
+            filter.status.map_or("", |s| s.name()),
+            if oldest { "oldest" } else { "" }
+        )
     });
     let tenant = tx.tenant().await?;
-    let examples = state.agents.get(&tenant.pack).map(|a| a.pack().manifest.examples.clone()).unwrap_or_default();
+    let examples = state
+        .agents
+        .get(&tenant.pack)
+        .map(|a| a.pack().manifest.examples.clone())
+        .unwrap_or_default();
     let status = if refused.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let page = RunsPage {
         frame,
@@ -255,7 +320,12 @@ struct AskForm {
     request: String,
 }
 
-async fn ask(State(state): State<AppState>, browser: Browser, Path(slug): Path<String>, Form(form): Form<AskForm>) -> Result<Response, Trouble> {
+async fn ask(
+    State(state): State<AppState>,
+    browser: Browser,
+    Path(slug): Path<String>,
+    Form(form): Form<AskForm>,
+) -> Result<Response, Trouble> {
     let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
     if let Err(problem) = checked(&form.request) {
         // What was written is kept in the box.
@@ -272,7 +342,12 @@ fn run_id(text: &str) -> Result<Uuid, Problem> {
     text.parse().map_err(|_| Problem::not_found("run"))
 }
 
-async fn live_part(tx: &mut TenantTx, slug: &str, csrf: &str, run: Uuid) -> Result<(RunView, LivePart), Problem> {
+async fn live_part(
+    tx: &mut TenantTx,
+    slug: &str,
+    csrf: &str,
+    run: Uuid,
+) -> Result<(RunView, LivePart), Problem> {
     let row = tx.get_run(run).await?;
     let view = RunView::of(&row, &tx.events(run, 0).await?);
     let pending = tx.approvals(true).await?;
@@ -281,7 +356,11 @@ async fn live_part(tx: &mut TenantTx, slug: &str, csrf: &str, run: Uuid) -> Resu
     Ok((view, live))
 }
 
-async fn run(State(state): State<AppState>, browser: Browser, Path((slug, run)): Path<(String, String)>) -> Result<Response, Trouble> {
+async fn run(
+    State(state): State<AppState>,
+    browser: Browser,
+    Path((slug, run)): Path<(String, String)>,
+) -> Result<Response, Trouble> {
     let run = run_id(&run)?;
     let (session, mut tx) = enter(&state, &browser, &slug).await?;
     let frame = frame(&state, &session, &mut tx, "runs").await?;
@@ -292,19 +371,41 @@ async fn run(State(state): State<AppState>, browser: Browser, Path((slug, run)):
     let ended = live.ended;
     let live = markdown::Html::rendered(live.render().map_err(|error| {
         tracing::error!(%error, "a page cannot be rendered");
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The page cannot be shown", error.to_string())
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "The page cannot be shown",
+            error.to_string(),
+        )
     })?);
-    Ok(show(&RunPage { frame, request: view.request, at, id: run.to_string(), ended, reload, live }))
+    Ok(show(&RunPage {
+        frame,
+        request: view.request,
+        at,
+        id: run.to_string(),
+        ended,
+        reload,
+        live,
+    }))
 }
 
-async fn run_live(State(state): State<AppState>, browser: Browser, Path((slug, run)): Path<(String, String)>) -> Result<Response, Trouble> {
+async fn run_live(
+    State(state): State<AppState>,
+    browser: Browser,
+    Path((slug, run)): Path<(String, String)>,
+) -> Result<Response, Trouble> {
     let run = run_id(&run)?;
     let (session, mut tx) = enter(&state, &browser, &slug).await?;
     let (_, live) = live_part(&mut tx, &slug, &session.csrf, run).await?;
     Ok(show(&live))
 }
 
-async fn run_events(State(state): State<AppState>, browser: Browser, Path((slug, run)): Path<(String, String)>, headers: HeaderMap) -> Result<Response, Problem> {
+async fn run_events(
+    State(state): State<AppState>,
+    browser: Browser,
+    Path((slug, run)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let run = run_id(&run)?;
     let (session, _) = enter(&state, &browser, &slug).await?;
     Ok(live::journal(state.store.clone(), session.tenant_id, run, &headers).await?.into_response())
@@ -315,7 +416,12 @@ struct CancelForm {
     csrf: String,
 }
 
-async fn cancel(State(state): State<AppState>, browser: Browser, Path((slug, run)): Path<(String, String)>, Form(form): Form<CancelForm>) -> Result<Response, Trouble> {
+async fn cancel(
+    State(state): State<AppState>,
+    browser: Browser,
+    Path((slug, run)): Path<(String, String)>,
+    Form(form): Form<CancelForm>,
+) -> Result<Response, Trouble> {
     let id = run_id(&run)?;
     let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
     drop(tx);
@@ -323,14 +429,26 @@ async fn cancel(State(state): State<AppState>, browser: Browser, Path((slug, run
     Ok(Redirect::to(&format!("/jv/{slug}/runs/{run}")).into_response())
 }
 
-async fn approvals(State(state): State<AppState>, browser: Browser, Path(slug): Path<String>) -> Result<Response, Trouble> {
+async fn approvals(
+    State(state): State<AppState>,
+    browser: Browser,
+    Path(slug): Path<String>,
+) -> Result<Response, Trouble> {
     let (session, mut tx) = enter(&state, &browser, &slug).await?;
     let frame = frame(&state, &session, &mut tx, "approvals").await?;
     let all = tx.approvals(false).await?;
     let (waiting, past): (Vec<_>, Vec<_>) = all.iter().partition(|a| a.status == "pending");
     let past = past
         .iter()
-        .map(|a| (a.tool.clone(), a.status.clone(), a.decided_by.clone().unwrap_or_default(), view::when(&a.created_at), a.run_id.to_string()))
+        .map(|a| {
+            (
+                a.tool.clone(),
+                a.status.clone(),
+                a.decided_by.clone().unwrap_or_default(),
+                view::when(&a.created_at),
+                a.run_id.to_string(),
+            )
+        })
         .collect();
     Ok(show(&ApprovalsPage { frame, asks: waiting.into_iter().map(Ask::of).collect(), past }))
 }
@@ -343,16 +461,33 @@ struct DecideForm {
     reason: String,
 }
 
-async fn decide(State(state): State<AppState>, browser: Browser, Path((slug, approval)): Path<(String, String)>, Form(form): Form<DecideForm>) -> Result<Response, Trouble> {
+async fn decide(
+    State(state): State<AppState>,
+    browser: Browser,
+    Path((slug, approval)): Path<(String, String)>,
+    Form(form): Form<DecideForm>,
+) -> Result<Response, Trouble> {
     let approval = approval.parse().map_err(|_| Problem::not_found("approval"))?;
     let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
     drop(tx);
     let approved = form.decision == "approve";
-    let run = decide_on(&state.store, session.tenant_id, approval, approved, &session.subject, form.reason.trim()).await?;
+    let run = decide_on(
+        &state.store,
+        session.tenant_id,
+        approval,
+        approved,
+        &session.subject,
+        form.reason.trim(),
+    )
+    .await?;
     Ok(Redirect::to(&format!("/jv/{slug}/runs/{run}")).into_response())
 }
 
-async fn pack(State(state): State<AppState>, browser: Browser, Path(slug): Path<String>) -> Result<Response, Trouble> {
+async fn pack(
+    State(state): State<AppState>,
+    browser: Browser,
+    Path(slug): Path<String>,
+) -> Result<Response, Trouble> {
     let (session, mut tx) = enter(&state, &browser, &slug).await?;
     let frame = frame(&state, &session, &mut tx, "pack").await?;
     let tenant = tx.tenant().await?;
@@ -364,7 +499,10 @@ async fn pack(State(state): State<AppState>, browser: Browser, Path(slug): Path<
         effect: view::effect(tool.effect),
         method: tool.method.clone(),
     });
-    let documents = agent.knowledge().documents().iter().map(|d| (d.title.clone(), d.language.clone(), d.source.clone(), d.review_by.to_string()));
+    let documents =
+        agent.knowledge().documents().iter().map(|d| {
+            (d.title.clone(), d.language.clone(), d.source.clone(), d.review_by.to_string())
+        });
     Ok(show(&PackPage {
         frame,
         version: agent.pack().manifest.version.clone(),

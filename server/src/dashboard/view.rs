@@ -154,10 +154,17 @@ pub(super) struct RunsPage {
 impl RunsPage {
     /// The statuses that can be filtered by: name, word, chosen.
     pub(super) fn statuses(&self) -> Vec<(&'static str, &'static str, bool)> {
-        [Status::Done, Status::WaitingApproval, Status::WaitingInput, Status::Refused, Status::Failed, Status::Cancelled]
-            .into_iter()
-            .map(|status| (status.name(), badge(status.name()).word, self.status == status.name()))
-            .collect()
+        [
+            Status::Done,
+            Status::WaitingApproval,
+            Status::WaitingInput,
+            Status::Refused,
+            Status::Failed,
+            Status::Cancelled,
+        ]
+        .into_iter()
+        .map(|status| (status.name(), badge(status.name()).word, self.status == status.name()))
+        .collect()
     }
 
     /// Whether a filter is set.
@@ -371,9 +378,15 @@ fn lines(arguments: &serde_json::Value, origins: &[Origin]) -> Vec<ArgumentLine>
             let said: Vec<String> = origins
                 .iter()
                 .filter_map(|origin| match origin {
-                    Origin::Request { pointer, text } if under(pointer, &own) => Some(format!("“{}”", cut(text, 60))),
-                    Origin::Choice { pointer } if under(pointer, &own) => Some("chosen by the planner".to_owned()),
-                    Origin::Assumed { pointer, .. } if under(pointer, &own) => Some("assumed".to_owned()),
+                    Origin::Request { pointer, text } if under(pointer, &own) => {
+                        Some(format!("“{}”", cut(text, 60)))
+                    }
+                    Origin::Choice { pointer } if under(pointer, &own) => {
+                        Some("chosen by the planner".to_owned())
+                    }
+                    Origin::Assumed { pointer, .. } if under(pointer, &own) => {
+                        Some("assumed".to_owned())
+                    }
                     _ => None,
                 })
                 .collect();
@@ -391,21 +404,28 @@ fn call_step(call: &CallView) -> StepLine {
     let took = call.ms.map(|ms| format!("{ms:.1} ms")).unwrap_or_default();
     let (title, detail, class) = match call.status {
         CallStatus::Planned => ("Will call", String::new(), "wait"),
-        CallStatus::WaitingApproval => ("Waits for approval of", "nothing has been done yet".to_owned(), "now"),
+        CallStatus::WaitingApproval => {
+            ("Waits for approval of", "nothing has been done yet".to_owned(), "now")
+        }
         CallStatus::Approved => ("Approved", call.decided_by.clone().unwrap_or_default(), "now"),
         CallStatus::Rejected => ("Turned down", call.decided_by.clone().unwrap_or_default(), "bad"),
         CallStatus::Running => ("Calls", String::new(), "now"),
         CallStatus::Done => ("Called", took, "done"),
-        CallStatus::Failed => ("Failed", call.error.as_ref().map_or_else(String::new, |e| e.code.clone()), "bad"),
+        CallStatus::Failed => {
+            ("Failed", call.error.as_ref().map_or_else(String::new, |e| e.code.clone()), "bad")
+        }
     };
     StepLine { title: format!("{title} {}", call.tool), detail, class }
 }
 
 fn steps(run: &RunView, ended: bool) -> Vec<StepLine> {
-    let mut steps = vec![StepLine { title: "Accepted".to_owned(), detail: run.lang.clone(), class: "done" }];
+    let mut steps =
+        vec![StepLine { title: "Accepted".to_owned(), detail: run.lang.clone(), class: "done" }];
     match &run.plan {
         None if ended => {}
-        None => steps.push(StepLine { title: "Plans".to_owned(), detail: String::new(), class: "now" }),
+        None => {
+            steps.push(StepLine { title: "Plans".to_owned(), detail: String::new(), class: "now" })
+        }
         Some(plan) => {
             let decided = match run.decision {
                 Some("call") => "Planned",
@@ -422,28 +442,50 @@ fn steps(run: &RunView, ended: bool) -> Vec<StepLine> {
     steps.extend(run.calls.iter().map(call_step));
     if ended {
         let class = if run.error.is_some() { "bad" } else { "done" };
-        steps.push(StepLine { title: badge(run.status).word.to_owned(), detail: format!("{:.0} ms in all", run.timings.total_ms), class });
+        steps.push(StepLine {
+            title: badge(run.status).word.to_owned(),
+            detail: format!("{:.0} ms in all", run.timings.total_ms),
+            class,
+        });
     }
     steps
 }
 
 fn source(citation: &Citation) -> SourceLine {
     match citation {
-        Citation::Tool { tool, method, .. } => SourceLine { title: format!("Tool {tool}"), origin: method.clone(), quote: Html::default() },
-        Citation::Document { document, title, version, heading, quote, source, review_by, .. } => SourceLine {
+        Citation::Tool { tool, method, .. } => SourceLine {
+            title: format!("Tool {tool}"),
+            origin: method.clone(),
+            quote: Html::default(),
+        },
+        Citation::Document {
+            document, title, version, heading, quote, source, review_by, ..
+        } => SourceLine {
             title: format!("{title} — {heading}"),
             origin: format!("{source} · {document}, version {version}, reviewed until {review_by}"),
             quote: render(quote),
         },
-        Citation::Dataset { dataset, .. } => SourceLine { title: format!("Dataset {dataset}"), origin: "uploaded by this joint venture".to_owned(), quote: Html::default() },
+        Citation::Dataset { dataset, .. } => SourceLine {
+            title: format!("Dataset {dataset}"),
+            origin: "uploaded by this joint venture".to_owned(),
+            quote: Html::default(),
+        },
     }
 }
 
 impl LivePart {
     /// Builds the changing part of a run's page.
-    pub(super) fn of(slug: &str, csrf: &str, run: &RunView, ended: bool, approval: Option<&Approval>) -> Self {
+    pub(super) fn of(
+        slug: &str,
+        csrf: &str,
+        run: &RunView,
+        ended: bool,
+        approval: Option<&Approval>,
+    ) -> Self {
         let origins: Vec<&[Origin]> = match run.plan.as_ref().map(|plan| &plan.decision) {
-            Some(agents::plan::Decision::Call { calls }) => calls.iter().map(|c| c.origins.as_slice()).collect(),
+            Some(agents::plan::Decision::Call { calls }) => {
+                calls.iter().map(|c| c.origins.as_slice()).collect()
+            }
             _ => Vec::new(),
         };
         let calls = run.calls.iter().map(|call| CallCard {

@@ -285,7 +285,11 @@ impl TenantTx {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn find_runs(&mut self, filter: &RunFilter, limit: u16) -> Result<Page<Run>, StoreError> {
+    pub async fn find_runs(
+        &mut self,
+        filter: &RunFilter,
+        limit: u16,
+    ) -> Result<Page<Run>, StoreError> {
         let rows: Vec<Row> = sqlx::query_as(
             "select run_id, agent, pack, request, lang, status, model, created_at, finished_at
              from run

@@ -3,6 +3,7 @@
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Redirect, Response};
 
 use crate::error::Problem;
 use crate::state::AppState;
@@ -70,17 +71,38 @@ pub fn cookie(secrets: &[String]) -> String {
     format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age}", secrets.join("."))
 }
 
-impl FromRequestParts<AppState> for Browser {
-    type Rejection = Problem;
+/// Why a page is not shown.
+pub enum Refused {
+    /// Nobody is signed in.
+    SignIn,
+    /// The sessions cannot be read.
+    Problem(Problem),
+}
 
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
-        let mut sessions = Vec::new();
-        for secret in secrets(&parts.headers) {
-            if let Some(session) = state.store.find_session(&hash_of(&secret)).await? {
-                sessions.push((secret, session));
-            }
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        match self {
+            Self::SignIn => Redirect::to("/login").into_response(),
+            Self::Problem(problem) => problem.into_response(),
         }
-        if sessions.is_empty() { Err(Problem::unauthorized()) } else { Ok(Self(sessions)) }
+    }
+}
+
+async fn browser(parts: &Parts, state: &AppState) -> Result<Option<Browser>, Problem> {
+    let mut sessions = Vec::new();
+    for secret in secrets(&parts.headers) {
+        if let Some(session) = state.store.find_session(&hash_of(&secret)).await? {
+            sessions.push((secret, session));
+        }
+    }
+    Ok((!sessions.is_empty()).then_some(Browser(sessions)))
+}
+
+impl FromRequestParts<AppState> for Browser {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Refused> {
+        browser(parts, state).await.map_err(Refused::Problem)?.ok_or(Refused::SignIn)
     }
 }
 
@@ -91,10 +113,6 @@ impl OptionalFromRequestParts<AppState> for Browser {
         parts: &mut Parts,
         state: &AppState,
     ) -> Result<Option<Self>, Problem> {
-        match <Self as FromRequestParts<AppState>>::from_request_parts(parts, state).await {
-            Ok(browser) => Ok(Some(browser)),
-            Err(problem) if problem.status == 401 => Ok(None),
-            Err(problem) => Err(problem),
-        }
+        browser(parts, state).await
     }
 }

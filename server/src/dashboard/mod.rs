@@ -66,9 +66,6 @@ impl<E: Into<Problem>> From<E> for Trouble {
 
 impl IntoResponse for Trouble {
     fn into_response(self) -> Response {
-        if self.0.status == 401 {
-            return Redirect::to("/login").into_response();
-        }
         let status =
             StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let page = ProblemPage {

@@ -32,7 +32,8 @@ fn each_known_answer_is_said_in_each_language_from_a_template() {
                     match answers.say(&tool.name, &vector.arguments, &result, lang) {
                         Ok(text) if text.contains("**") => {}
                         Ok(text) => {
-                            faults.push(format!("{} {i} {lang}: no bold number: {text}", tool.name))
+                            faults
+                                .push(format!("{} {i} {lang}: no bold number: {text}", tool.name));
                         }
                         Err(error) => faults.push(format!("{} {i} {lang}: {error}", tool.name)),
                     }

@@ -1,4 +1,5 @@
 //! Laws that every result of the automotive tools obeys, whatever the arguments.
+#![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use agents::pack::{FixtureSource, MemoryEffects, Pack, shipped};
 use agents::tool::{Limits, ToolContext};

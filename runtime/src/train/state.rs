@@ -107,12 +107,12 @@ fn weights_of(folder: &Path, layout: &Layout) -> Result<Vec<f32>, TrainError> {
                 Dtype::F16 => {
                     to.iter_mut().zip(tensor.data().chunks_exact(2)).for_each(|(w, b)| {
                         *w = f16::from_le_bytes([b[0], b[1]]).to_f32();
-                    })
+                    });
                 }
                 Dtype::F32 => {
                     to.iter_mut().zip(tensor.data().chunks_exact(4)).for_each(|(w, b)| {
                         *w = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-                    })
+                    });
                 }
                 other => return Err(TrainError::Shape(format!("`{name}` is stored as {other:?}"))),
             }

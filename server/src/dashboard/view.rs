@@ -424,7 +424,7 @@ fn steps(run: &RunView, ended: bool) -> Vec<StepLine> {
     match &run.plan {
         None if ended => {}
         None => {
-            steps.push(StepLine { title: "Plans".to_owned(), detail: String::new(), class: "now" })
+            steps.push(StepLine { title: "Plans".to_owned(), detail: String::new(), class: "now" });
         }
         Some(plan) => {
             let decided = match run.decision {

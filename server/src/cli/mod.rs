@@ -6,6 +6,7 @@
 mod admin;
 mod ask;
 mod demo;
+mod model;
 mod open;
 mod serve;
 
@@ -42,6 +43,9 @@ enum Command {
     Key(admin::KeyCommand),
     /// Ask an agent and wait for its answer.
     Ask(ask::AskCommand),
+    /// Train planners.
+    #[command(subcommand)]
+    Model(model::ModelCommand),
     /// Make a one-time login link for a joint venture.
     Login {
         /// Name of the joint venture.
@@ -113,6 +117,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Tenant(command) => admin::tenant(&cli.config, command).await,
             Command::Key(command) => admin::key(&cli.config, command).await,
             Command::Ask(command) => ask::ask(&cli.config, command).await,
+            Command::Model(command) => model::model(command).await,
             Command::Login { tenant } => admin::login(&cli.config, &tenant).await,
         }
     });

@@ -1,6 +1,7 @@
 //! Packs, tools, planning and runs: what an agent decides, without HTTP or SQL.
 pub mod answer;
 pub mod domain;
+pub mod eval;
 pub mod event;
 pub mod lang;
 pub mod mention;

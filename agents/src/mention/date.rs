@@ -75,9 +75,13 @@ fn stated_year(text: &str, at: usize) -> Option<Found> {
         || rest.starts_with([',', '.']) && !rest[1..].starts_with(|c: char| c.is_ascii_digit());
     let before = text[..at].trim_end();
     let word = before.rsplit(|c: char| !c.is_ascii_alphabetic()).next()?.to_ascii_lowercase();
-    let says = matches!(word.as_str(), "in" | "since" | "during" | "year" | "fy");
+    let bracketed = text[..at].ends_with(['(', '（']) && rest.starts_with([')', '）']);
+    let names_factor = rest.trim_start().starts_with("factor");
+    let says = bracketed
+        || names_factor
+        || matches!(word.as_str(), "in" | "since" | "during" | "year" | "fy") && before.len() < at;
     let counted = super::number::has_suffix(text, at + 4);
-    if !ends || !says || counted || before.len() == at {
+    if !ends || !says || counted {
         return None;
     }
     year_of(year).map(|kind| Found { start: at, end: at + 4, kind })

@@ -190,8 +190,10 @@ impl Slot {
             SlotKind::Decimal => Value::String(self.decimal(mention)?.to_string()),
             SlotKind::Number => number(unit::convert(&self.name, &mention.kind)?),
             SlotKind::Integer => {
-                let value =
-                    hexadecimal(mention).or_else(|| unit::convert(&self.name, &mention.kind))?;
+                // An amount of money counts nothing.
+                let counts = !matches!(mention.kind, Kind::Money { .. });
+                let value = hexadecimal(mention)
+                    .or_else(|| unit::convert(&self.name, &mention.kind).filter(|_| counts))?;
                 Value::from(value.is_integer().then(|| value.to_i64()).flatten()?)
             }
             SlotKind::Date => Value::String(unit::day(&self.name, &mention.kind)?),

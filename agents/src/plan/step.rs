@@ -147,8 +147,8 @@ impl Offer<'_> {
             return Some(Step { name, arguments: Map::new(), origins });
         }
         let card = cards.iter().find(|card| card.spec.name == name)?;
-        let arguments =
-            self.read_object(&card.args, step["with"].as_object()?, "", &mut origins)?;
+        let said = without_echoes(&card.args, step["with"].as_object()?);
+        let arguments = self.read_object(&card.args, &said, "", &mut origins)?;
         Some(Step { name, arguments, origins })
     }
 
@@ -246,6 +246,27 @@ impl Offer<'_> {
             _ => None,
         })
     }
+}
+
+/// Drops optional arguments that point at a value which another argument already has: one value
+/// rarely means two things, and a planner that is at a loss repeats itself. Two required arguments
+/// may share a value (`25 kW each way`), and so may the two ends of a window.
+fn without_echoes(args: &[Arg], said: &Map<String, Value>) -> Map<String, Value> {
+    let find = |name: &String| args.iter().find(|arg| arg.name == *name);
+    let required = |name: &String| find(name).is_some_and(|arg| arg.required);
+    let mut taken: Vec<&Value> =
+        said.iter().filter(|(name, _)| required(name)).map(|(_, value)| value).collect();
+    let mut kept = Map::new();
+    for (name, value) in said {
+        let single = find(name).is_some_and(|arg| matches!(arg.shape, Shape::One(_)));
+        let window = matches!(name.as_str(), "start" | "end" | "currency");
+        let echo = single && !window && !required(name) && taken.contains(&value);
+        if !echo {
+            kept.insert(name.clone(), value.clone());
+            taken.push(value);
+        }
+    }
+    kept
 }
 
 fn from_request(path: &str, mention: &Mention) -> Origin {

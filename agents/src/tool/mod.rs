@@ -12,6 +12,7 @@ mod table;
 
 pub use context::{Approval, Limits, ToolContext, arguments_sha256};
 pub use error::ToolError;
+pub(crate) use spec::equal;
 pub use spec::{Effect, Expectation, InvalidCase, ToolSpec, Vector, decode, warning};
 pub use table::{Table, Window};
 

@@ -83,6 +83,14 @@ pub fn terms(text: &str) -> Vec<Term> {
     terms
 }
 
+/// Words that say nothing of what a question is about, as [`terms`] folds them.
+const STOP: &str = " a an and are as at be by can could do does for from give get have how i if in is it its me my of on or our over per please shall should show tell than that the their then there these they this to under us was we were what when where which who why will with would you your much many make need want 请问 请帮 帮我 多少 什么 怎么 如何 我们 你们 一下 可以 是否 是什 么是 怎样 ";
+
+/// Tells whether a term is too common to search for.
+pub fn is_stop(term: &str) -> bool {
+    term.len() < 2 || STOP.contains(&format!(" {term} "))
+}
+
 /// Cuts the commonest English endings, so that `loans` finds `loan` and `matched` finds `match`.
 fn stem(word: &str) -> String {
     for (ending, keep) in
@@ -115,6 +123,11 @@ mod tests {
     #[test]
     fn every_pair_has_two_characters() {
         assert_eq!(PAIRS.chars().count() % 2, 0);
+    }
+
+    #[test]
+    fn common_words_are_not_searched_for() {
+        assert!(is_stop("the") && is_stop("多少") && !is_stop("loan") && !is_stop("贷款"));
     }
 
     #[test]

@@ -30,6 +30,9 @@ const MAX_QUOTED: usize = 3;
 /// Memory that indexing may use, bytes. The least that tantivy accepts.
 const INDEX_BYTES: usize = 15_000_000;
 
+/// Most hits that one question is followed through.
+const MAX_HITS: usize = 2000;
+
 /// How much more a word of the title counts than one of the text.
 const TITLE: f32 = 2.0;
 
@@ -136,6 +139,8 @@ pub struct Passage {
 /// The documents of a pack and their index.
 pub struct Knowledge {
     documents: Vec<Document>,
+    /// Documents that explain a tool, from `cite.toml`.
+    explains: BTreeMap<String, Vec<String>>,
     reader: IndexReader,
     fields: Fields,
 }
@@ -163,9 +168,18 @@ impl Knowledge {
             let text = std::str::from_utf8(bytes).map_err(|e| invalid(path, e.to_string()))?;
             documents.push(Document::parse(text).map_err(|message| invalid(path, message))?);
         }
+        let explains: BTreeMap<String, Vec<String>> = match pack.files.get("cite.toml") {
+            Some(bytes) => toml::from_str(&String::from_utf8_lossy(bytes))
+                .map_err(|error| invalid("cite.toml", error.to_string()))?,
+            None => BTreeMap::new(),
+        };
+        let known = |id: &String| documents.iter().any(|document| document.id == *id);
+        if let Some(id) = explains.values().flatten().find(|id| !known(id)) {
+            return Err(invalid("cite.toml", format!("there is no document `{id}`")));
+        }
         let (reader, fields) =
             index(&documents).map_err(|e| invalid("knowledge", format!("cannot index: {e}")))?;
-        Ok(Self { documents, reader, fields })
+        Ok(Self { documents, explains, reader, fields })
     }
 
     /// Returns the documents in order of their file names.
@@ -190,6 +204,28 @@ impl Knowledge {
         found
     }
 
+    /// Returns the passage that explains what a tool did: of the documents that the pack names for
+    /// it, one in the language if there is one, and in it the passage nearest to the question. A
+    /// tool without such documents gets the best passage of all.
+    pub fn explain(
+        &self,
+        tool: &str,
+        question: &str,
+        lang: &str,
+        now: Timestamp,
+    ) -> Option<Passage> {
+        let named = self.explains.get(tool).map(Vec::as_slice).unwrap_or_default();
+        let place = |id: &String| self.documents.iter().position(|d| d.id == *id);
+        let places: Vec<usize> = named.iter().filter_map(place).collect();
+        let speaks = |at: &&usize| self.documents[**at].language == lang;
+        let Some(document) = places.iter().find(speaks).or(places.first()).copied() else {
+            return self.search(question, lang, now, 1).pop();
+        };
+        let hits = self.hits(&self.reader.searcher(), question, MAX_HITS).unwrap_or_default();
+        let near = hits.into_iter().find(|hit| hit.document == document);
+        Some(near.unwrap_or(Passage { document, passage: 0, score: 0.0 }))
+    }
+
     fn hits(
         &self,
         searcher: &Searcher,
@@ -197,7 +233,7 @@ impl Knowledge {
         limit: usize,
     ) -> tantivy::Result<Vec<Passage>> {
         let mut clauses: Vec<(Occur, Box<dyn Query>)> = Vec::new();
-        for term in lang::terms(question) {
+        for term in lang::terms(question).into_iter().filter(|term| !lang::is_stop(&term.text)) {
             for (field, weight) in [(self.fields.title, TITLE), (self.fields.text, 1.0)] {
                 let term = Term::from_field_text(field, &term.text);
                 let query = TermQuery::new(term, IndexRecordOption::WithFreqs);
@@ -328,6 +364,19 @@ mod tests {
         assert!(titles.iter().any(|t| t.contains("Demand charges")), "{titles:?}");
         let found = knowledge.search("需量电费怎么算", "zh-Hans", now, 5);
         assert!(!found.is_empty());
+    }
+
+    #[test]
+    fn an_answer_cites_the_document_that_explains_its_tool_in_its_language() {
+        let packs = crate::pack::shipped().unwrap();
+        let pack = packs.iter().find(|p| p.manifest.id == "finance").unwrap();
+        let knowledge = Knowledge::of(pack).unwrap();
+        let now = "2026-11-24T00:00:00Z".parse().unwrap();
+        let question = "What is the monthly payment on a loan at 6%?";
+        for (lang, id) in [("en", "finance-k31"), ("zh-Hans", "finance-k23")] {
+            let best = knowledge.explain("loan_schedule", question, lang, now).unwrap();
+            assert_eq!(knowledge.documents()[best.document].id, id);
+        }
     }
 
     #[test]

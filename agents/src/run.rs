@@ -258,8 +258,8 @@ impl Agent {
         Next::Execute { started: Event::start_of(index, call), journaled: false }
     }
 
-    /// Returns what an answer rests on: methods and datasets of the calls, and the pack's passage
-    /// that speaks most of what was asked and done.
+    /// Returns what an answer rests on: methods and datasets of the calls, and for each tool the
+    /// passage of the pack that explains it.
     fn citations(
         &self,
         calls: &[CallPlan],
@@ -269,13 +269,11 @@ impl Agent {
         now: Timestamp,
     ) -> Vec<Citation> {
         let mut citations = citations_of(calls, results);
-        let titles: Vec<&str> = calls
-            .iter()
-            .filter_map(|call| self.pack.tool(&call.tool).map(|tool| tool.title.as_str()))
-            .collect();
-        let question = format!("{} {request}", titles.join(" "));
-        let best = self.knowledge.search(&question, lang, now, 1);
-        citations.extend(best.iter().filter_map(|hit| self.knowledge.cite(hit)));
+        for call in calls {
+            let explained = self.knowledge.explain(&call.tool, request, lang, now);
+            let cited = explained.and_then(|hit| self.knowledge.cite(&hit));
+            citations.extend(cited.filter(|cited| !citations.contains(cited)));
+        }
         citations
     }
 

@@ -1,5 +1,7 @@
 //! The agent API over HTTP: who may call, what is refused and how, and the stream of a journal.
 
+use std::time::{Duration, Instant};
+
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
@@ -18,6 +20,11 @@ async fn bad_input_is_a_typed_problem_and_the_server_goes_on() {
         (runs, json!({ "request": " " }).to_string().into_bytes(), 422, "empty_request"),
         (runs, large.into_bytes(), 413, "request_too_large"),
         (runs, b"{\"request\": \"\xff\"}".to_vec(), 422, "invalid_utf8"),
+        (runs, br#"{"request": "a\u0000b"}"#.to_vec(), 422, "invalid_text"),
+        (runs, br#"{"request": "a", "lang": "fr"}"#.to_vec(), 422, "invalid_json"),
+        (runs, huge.into_bytes(), 413, "body_too_large"),
+        ("/v1/agents/finance/runs?wait=soon", b"{}".to_vec(), 422, "invalid_query"),
+        ("/v1/me", b"{}".to_vec(), 405, "method_not_allowed"),
         (runs, b"{\"request\": ".to_vec(), 422, "invalid_json"),
         (runs, br#"{"request": "a", "other": 1}"#.to_vec(), 422, "invalid_json"),
         ("/v1/agents/energy/runs", br#"{"request": "a"}"#.to_vec(), 404, "not_found"),
@@ -27,9 +34,8 @@ async fn bad_input_is_a_typed_problem_and_the_server_goes_on() {
         let (found, problem) = client.post(path, body).await;
         assert_eq!((found, problem["code"].as_str()), (status, Some(code)), "{path}: {problem}");
         assert!(!problem["detail"].as_str().unwrap().is_empty());
+        assert_eq!(problem["error"]["message"], problem["detail"]);
     }
-    let (status, _) = client.post(runs, huge).await;
-    assert_eq!(status, 413);
     for path in ["/v1/runs/nonsense", "/v1/runs/01890000-0000-7000-8000-000000000000"] {
         assert_eq!(client.get(path).await.0, 404, "{path}");
     }
@@ -163,6 +169,88 @@ async fn an_act_waits_for_a_person_acts_once_and_its_journal_can_be_streamed_fro
     );
     let later = stream(&server, key, id, Some("5")).await;
     assert_eq!(later.first(), events.get(5));
+}
+
+#[tokio::test]
+async fn a_cancelled_run_cannot_be_approved_any_more() {
+    let folder = Folder::new();
+    let server = Server::start(&folder.path());
+    let client = Client::of(&server, "gaming");
+    let run = client.ask("gaming", "Refund 14.99 on order ord-6001, bought by accident.").await;
+    assert_eq!(run["status"], "waiting_approval", "{run:#}");
+    let id = run["id"].as_str().unwrap();
+    let pending = client.get("/v1/approvals").await.1;
+    let approval = pending["approvals"][0]["id"].as_str().unwrap();
+
+    let (status, cancelled) = client.post(&format!("/v1/runs/{id}/cancel"), "").await;
+    assert_eq!((status, &cancelled["status"]), (200, &json!("cancelled")));
+    assert_eq!(client.get("/v1/approvals").await.1["approvals"], json!([]));
+    let (status, problem) =
+        client.post(&format!("/v1/approvals/{approval}?wait=5"), r#"{"approved": true}"#).await;
+    assert_eq!((status, problem["code"].as_str()), (409, Some("conflict")), "{problem}");
+    let after = client.get(&format!("/v1/runs/{id}")).await.1;
+    assert_eq!(
+        (&after["status"], &after["calls"][0]["result"]),
+        (&json!("cancelled"), &Value::Null)
+    );
+    let (status, problem) = client.post(&format!("/v1/runs/{id}/cancel"), "").await;
+    assert_eq!((status, problem["code"].as_str()), (409, Some("already_ended")));
+}
+
+#[tokio::test]
+async fn a_stop_ends_open_streams_and_waits_for_none() {
+    let folder = Folder::new();
+    let server = Server::start(&folder.path());
+    let client = Client::of(&server, "gaming");
+    let run = client.ask("gaming", "Refund 14.99 on order ord-6001, bought by accident.").await;
+    let key = server.said.iter().find(|l| l.contains("demo-gaming")).unwrap();
+    let events =
+        format!("http://{}/v1/runs/{}/events", server.address, run["id"].as_str().unwrap());
+    let key = key.split_whitespace().last().unwrap();
+    let open = reqwest::Client::new().get(events).bearer_auth(key).send().await.unwrap();
+    let mut bytes = open.bytes_stream();
+    assert!(bytes.next().await.is_some_and(|chunk| chunk.is_ok()));
+    let begun = Instant::now();
+    let stopped = tokio::task::spawn_blocking(move || server.stop()).await.unwrap();
+    assert_eq!(stopped, Some(0));
+    // Calls in hand would have 10 s.
+    assert!(begun.elapsed() < Duration::from_secs(8), "stopped after {:?}", begun.elapsed());
+    while let Some(chunk) = bytes.next().await {
+        let text = String::from_utf8_lossy(&chunk.unwrap()).into_owned();
+        assert!(!text.contains("event: end"), "the run has not ended");
+    }
+}
+
+#[tokio::test]
+async fn the_type_of_a_body_the_idempotency_key_and_the_language_are_checked() {
+    let folder = Folder::new();
+    let server = Server::start(&folder.path());
+    let key = server.said.iter().find(|l| l.contains("demo-finance")).unwrap();
+    let key = key.split_whitespace().last().unwrap().to_owned();
+    let body =
+        json!({ "request": "Is the IBAN DE89370400440532013000 correct?", "lang": "zh-Hant" });
+    let send = |name: &'static str, value: Vec<u8>| {
+        let call = reqwest::Client::new()
+            .post(format!("http://{}/v1/agents/finance/runs?wait=30", server.address))
+            .bearer_auth(&key)
+            .header(name, reqwest::header::HeaderValue::from_bytes(&value).unwrap())
+            .body(body.to_string());
+        async move {
+            let answer = call.send().await.unwrap();
+            assert!(answer.headers().contains_key("x-request-id"));
+            assert_eq!(answer.headers()["cache-control"], "no-store");
+            (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+        }
+    };
+    let (status, problem) = send("content-type", b"text/csv".to_vec()).await;
+    assert_eq!((status, problem["code"].as_str()), (415, Some("unsupported_media_type")));
+    for bad in ["k\u{e9}y".as_bytes().to_vec(), vec![b'k'; 300], Vec::new()] {
+        let (status, problem) = send("idempotency-key", bad).await;
+        assert_eq!((status, problem["code"].as_str()), (422, Some("invalid_idempotency_key")));
+    }
+    let (status, run) = send("content-type", b"application/json; charset=utf-8".to_vec()).await;
+    assert_eq!((status, &run["status"], &run["lang"]), (202, &json!("done"), &json!("zh-Hant")));
+    assert!(run["answer"].as_str().unwrap().contains('確'), "{run:#}");
 }
 
 #[tokio::test]

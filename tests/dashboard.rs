@@ -102,6 +102,15 @@ async fn a_person_signs_in_chooses_a_venture_asks_and_reads_the_trace_without_sc
     let forged =
         browser.post("/jv/demo-finance/runs", &[("csrf", "x"), ("request", request)]).await;
     assert_eq!(forged.status, 403);
+    let elsewhere = browser
+        .http
+        .post(format!("{}/logout", browser.base))
+        .header("origin", "http://elsewhere.example");
+    let elsewhere = browser.send(elsewhere).await;
+    assert_eq!(elsewhere.status, 403, "another site signed the person out");
+    let partly = browser.post("/jv/demo-finance/runs", &[("csrf", &csrf)]).await;
+    assert!(partly.status == 422 && partly.text.contains("nothing was changed"));
+    assert_eq!(browser.get("/jv/demo-finance?q=%00&after=nonsense").await.status, 200);
     let empty = browser.post("/jv/demo-finance/runs", &[("csrf", &csrf), ("request", " ")]).await;
     assert_eq!(empty.status, 422);
     assert!(empty.text.contains("the request is empty"));

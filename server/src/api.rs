@@ -2,11 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,13 +14,11 @@ use uuid::Uuid;
 use crate::agent::new_run;
 use crate::auth::Key;
 use crate::error::Problem;
+use crate::input::{Body, Params, checked, checked_reason, idempotency_key, wrong_method};
 use crate::live;
 use crate::state::AppState;
 use crate::store::{RunId, Status, Store, TenantId};
 use crate::view::RunView;
-
-/// Longest request of a run, bytes of UTF-8.
-pub const MAX_REQUEST: usize = agents::run::MAX_REQUEST_BYTES;
 
 /// Longest wait that a caller may ask for, seconds.
 const MAX_WAIT: u64 = 60;
@@ -39,20 +36,12 @@ pub fn routes() -> Router<AppState> {
         .route("/v1/runs/{run}/cancel", post(cancel))
         .route("/v1/approvals", get(approvals))
         .route("/v1/approvals/{approval}", post(decide))
-        .route("/v1/{*rest}", get(nothing).post(nothing).put(nothing).delete(nothing))
+        .route("/v1/{*rest}", any(nothing))
+        .method_not_allowed_fallback(wrong_method)
 }
 
 async fn nothing() -> Problem {
     Problem::not_found("address; see docs/api.md")
-}
-
-/// Reads a JSON body with one kind of answer for everything that can be wrong with it.
-fn body<T: serde::de::DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
-    if std::str::from_utf8(bytes).is_err() {
-        return Err(Problem::invalid("invalid_utf8", "the body is not valid UTF-8"));
-    }
-    serde_json::from_slice(bytes)
-        .map_err(|error| Problem::invalid("invalid_json", error.to_string()))
 }
 
 /// Reads an identifier; another form is not found rather than malformed.
@@ -103,6 +92,28 @@ async fn tools(
 #[serde(deny_unknown_fields)]
 struct NewRunBody {
     request: String,
+    /// Language of the answer; told from the request when absent.
+    lang: Option<Lang>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+enum Lang {
+    #[serde(rename = "en")]
+    En,
+    #[serde(rename = "zh-Hant")]
+    Hant,
+    #[serde(rename = "zh-Hans")]
+    Hans,
+}
+
+impl Lang {
+    fn name(self) -> &'static str {
+        match self {
+            Self::En => "en",
+            Self::Hant => "zh-Hant",
+            Self::Hans => "zh-Hans",
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -112,41 +123,15 @@ struct Wait {
     wait: u64,
 }
 
-/// Checks a request before a run is made of it.
-///
-/// # Errors
-/// `empty_request`, `request_too_large`.
-pub fn checked(request: &str) -> Result<(), Problem> {
-    if request.trim().is_empty() {
-        return Err(Problem::invalid(
-            "empty_request",
-            "the request is empty; say what you want to know or do",
-        ));
-    }
-    if request.len() > MAX_REQUEST {
-        return Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "request_too_large",
-            "The request is too large",
-            format!(
-                "{} bytes; the limit is {MAX_REQUEST}. Upload long tables as a dataset and name it",
-                request.len()
-            ),
-        ));
-    }
-    Ok(())
-}
-
 async fn create(
     State(state): State<AppState>,
     key: Key,
     Path(agent): Path<String>,
-    Query(wait): Query<Wait>,
+    Params(wait): Params<Wait>,
     headers: HeaderMap,
-    bytes: Bytes,
+    Body(body): Body<NewRunBody>,
 ) -> Result<impl IntoResponse, Problem> {
     key.permits("runs:write")?;
-    let body: NewRunBody = body(&bytes)?;
     checked(&body.request)?;
     let mut tx = state.store.begin(key.0.tenant_id).await?;
     let tenant = tx.tenant().await?;
@@ -157,36 +142,40 @@ async fn create(
             tenant.pack
         )));
     }
-    let idempotency =
-        headers.get("idempotency-key").and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let (run, made) =
-        tx.create_run(&new_run(&agent, &tenant.pack, &body.request, idempotency)).await?;
+    let mut new = new_run(&agent, &tenant.pack, &body.request, idempotency_key(&headers)?);
+    if let Some(lang) = body.lang {
+        new.lang = lang.name().to_owned();
+        new.first["lang"] = json!(lang.name());
+    }
+    let (run, made) = tx.create_run(&new).await?;
     tx.commit().await?;
-    let view = settled(&state.store, key.0.tenant_id, run, wait.wait.min(MAX_WAIT)).await?;
+    let view = settled(&state, key.0.tenant_id, run, wait.wait.min(MAX_WAIT)).await?;
     let status = if made { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, [("location", format!("/v1/runs/{run}"))], Json(view)))
 }
 
-/// Waits up to `seconds` for the run to rest and returns it.
+/// Waits up to `seconds` for the run to rest, or for the server to stop, and returns it.
 async fn settled(
-    store: &Store,
+    state: &AppState,
     tenant: TenantId,
     run: RunId,
     seconds: u64,
 ) -> Result<RunView, Problem> {
     let deadline = Instant::now() + Duration::from_secs(seconds);
-    let mut wakes = store.wakes();
+    let mut wakes = state.store.wakes();
+    let mut stopped = state.stopped.clone();
     loop {
-        let mut tx = store.begin(tenant).await?;
+        let mut tx = state.store.begin(tenant).await?;
         let row = tx.get_run(run).await?;
         let rests = row.status.is_final() || row.status == Status::WaitingApproval;
-        if rests || Instant::now() >= deadline {
+        if rests || Instant::now() >= deadline || *stopped.borrow() {
             return Ok(RunView::of(&row, &tx.events(run, 0).await?));
         }
         drop(tx);
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(100)) => {}
             _ = wakes.recv() => {}
+            _ = stopped.changed() => {}
         }
     }
 }
@@ -200,7 +189,7 @@ struct Cursor {
 async fn list(
     State(state): State<AppState>,
     key: Key,
-    Query(cursor): Query<Cursor>,
+    Params(cursor): Params<Cursor>,
 ) -> Result<Json<Value>, Problem> {
     key.permits("runs:read")?;
     let limit = cursor.limit.unwrap_or(50).clamp(1, 200);
@@ -222,7 +211,7 @@ async fn read(
     Path(run): Path<String>,
 ) -> Result<Json<RunView>, Problem> {
     key.permits("runs:read")?;
-    settled(&state.store, key.0.tenant_id, id(&run, "run")?, 0).await.map(Json)
+    settled(&state, key.0.tenant_id, id(&run, "run")?, 0).await.map(Json)
 }
 
 async fn events(
@@ -232,7 +221,7 @@ async fn events(
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
     key.permits("runs:read")?;
-    live::journal(state.store, key.0.tenant_id, id(&run, "run")?, &headers).await
+    live::journal(state, key.0.tenant_id, id(&run, "run")?, &headers).await
 }
 
 /// Cancels a run that has not ended.
@@ -246,7 +235,10 @@ pub async fn cancel_run(
     by: &str,
 ) -> Result<(), Problem> {
     let mut tx = store.begin(tenant).await?;
-    if tx.get_run(run).await?.status.is_final() {
+    // Off the queue first, which waits for a worker's step in hand: a worker that held the run then
+    // writes nothing more, and the status read next is the last one.
+    tx.dequeue(run).await?;
+    if tx.lock_run(run).await?.status.is_final() {
         return Err(Problem::new(
             StatusCode::CONFLICT,
             "already_ended",
@@ -254,8 +246,8 @@ pub async fn cancel_run(
             "the run has ended; nothing was changed",
         ));
     }
-    // Off the queue first: a worker that holds its lease then writes nothing more.
-    tx.dequeue(run).await?;
+    // What nobody approved must not be approved any more.
+    tx.withdraw_approvals(run, by).await?;
     tx.append_event(run, "run.cancelled", &json!({"type": "run.cancelled", "by": by})).await?;
     tx.set_status(run, Status::Cancelled).await?;
     Ok(tx.commit().await?)
@@ -269,7 +261,7 @@ async fn cancel(
     key.permits("runs:write")?;
     let run = id(&run, "run")?;
     cancel_run(&state.store, key.0.tenant_id, run, &key.0.label).await?;
-    settled(&state.store, key.0.tenant_id, run, 0).await.map(Json)
+    settled(&state, key.0.tenant_id, run, 0).await.map(Json)
 }
 
 async fn approvals(State(state): State<AppState>, key: Key) -> Result<Json<Value>, Problem> {
@@ -296,7 +288,7 @@ struct Decision {
 /// Decides an approval, journals it and puts the run back in the queue, all or nothing.
 ///
 /// # Errors
-/// `not_found`; `conflict` ⇐ decided already, or expired.
+/// `not_found`; `conflict` ⇐ decided already, expired, or the run has ended; `invalid_reason`.
 pub async fn decide_on(
     store: &Store,
     tenant: TenantId,
@@ -305,6 +297,7 @@ pub async fn decide_on(
     by: &str,
     reason: &str,
 ) -> Result<RunId, Problem> {
+    checked_reason(reason)?;
     let mut tx = store.begin(tenant).await?;
     let decided = tx.decide_approval(approval, approved, by, reason).await?;
     let payload = json!({
@@ -322,11 +315,10 @@ async fn decide(
     State(state): State<AppState>,
     key: Key,
     Path(approval): Path<String>,
-    Query(wait): Query<Wait>,
-    bytes: Bytes,
+    Params(wait): Params<Wait>,
+    Body(decision): Body<Decision>,
 ) -> Result<Json<RunView>, Problem> {
     key.permits("approvals:write")?;
-    let decision: Decision = body(&bytes)?;
     let approval = id(&approval, "approval")?;
     let tenant = key.0.tenant_id;
     let run = decide_on(
@@ -338,5 +330,5 @@ async fn decide(
         &decision.reason,
     )
     .await?;
-    settled(&state.store, tenant, run, wait.wait.min(MAX_WAIT)).await.map(Json)
+    settled(&state, tenant, run, wait.wait.min(MAX_WAIT)).await.map(Json)
 }

@@ -1,4 +1,5 @@
-//! What a caller over HTTP is told when something is refused or fails.
+//! What a caller over HTTP is told when something is refused or fails. The body also carries an
+//! `error` member, so that clients made for OpenAI's API read it.
 //!
 //! # Source
 //! RFC 9457, *Problem Details for HTTP APIs*.
@@ -6,12 +7,12 @@
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde_json::json;
 
 use crate::store::StoreError;
 
 /// A problem: a stable code, what happened, and what to do.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Problem {
     /// HTTP status.
     pub status: u16,
@@ -64,9 +65,32 @@ impl Problem {
         )
     }
 
+    /// The program is at fault; the log has more under the request's identifier.
+    pub fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "The server failed",
+            "nothing that you sent is at fault; the server's log says more under the `x-request-id` of this answer",
+        )
+    }
+
     /// The input breaks a rule.
     pub fn invalid(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, "The input cannot be used", detail)
+    }
+}
+
+impl Problem {
+    /// Returns the class of the error as clients of OpenAI's API know it.
+    fn kind(&self) -> &'static str {
+        match self.status {
+            401 => "authentication_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            400..500 => "invalid_request_error",
+            _ => "server_error",
+        }
     }
 }
 
@@ -94,6 +118,13 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-        (status, kind, Json(self)).into_response()
+        let error = json!({
+            "message": self.detail, "type": self.kind(), "code": self.code, "param": null,
+        });
+        let body = json!({
+            "status": self.status, "code": self.code, "title": self.title, "detail": self.detail,
+            "error": error,
+        });
+        (status, kind, Json(body)).into_response()
     }
 }

@@ -13,6 +13,7 @@ pub mod dashboard;
 pub mod error;
 pub mod host;
 pub mod http;
+pub mod input;
 pub mod jobs;
 pub mod live;
 pub mod planner;

@@ -10,25 +10,26 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::error::Problem;
-use crate::store::{RunId, Store, StoreError, TenantId};
+use crate::state::AppState;
+use crate::store::{RunId, StoreError, TenantId};
 
 /// Wait between two looks at a journal that another process may write; a wake-up of this process
 /// ends it early.
 const POLL: Duration = Duration::from_millis(400);
 
-/// Streams the journal from after `Last-Event-ID` to the end of the run.
+/// Streams the journal from after `Last-Event-ID` to the end of the run, or until the server stops.
 ///
 /// Each event has the position as `id`, the kind as `event` and the payload as `data`.
 ///
 /// # Errors
 /// `not_found` ⇐ absent or another tenant's run.
 pub async fn journal(
-    store: Store,
+    state: AppState,
     tenant: TenantId,
     run: RunId,
     headers: &HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>> + use<>>, Problem> {
-    store.begin(tenant).await?.get_run(run).await?;
+    state.store.begin(tenant).await?.get_run(run).await?;
     let after = headers
         .get("last-event-id")
         .and_then(|value| value.to_str().ok())
@@ -36,7 +37,7 @@ pub async fn journal(
         .unwrap_or(0);
     let (sender, receiver) = mpsc::channel(16);
     tokio::spawn(async move {
-        if let Err(error) = follow(&store, tenant, run, after, &sender).await {
+        if let Err(error) = follow(&state, tenant, run, after, &sender).await {
             tracing::warn!(%run, %error, "a stream ended early");
         }
     });
@@ -44,15 +45,16 @@ pub async fn journal(
 }
 
 async fn follow(
-    store: &Store,
+    state: &AppState,
     tenant: TenantId,
     run: RunId,
     mut after: i64,
     sender: &mpsc::Sender<Result<Event, Infallible>>,
 ) -> Result<(), StoreError> {
-    let mut wakes = store.wakes();
-    loop {
-        let mut tx = store.begin(tenant).await?;
+    let mut wakes = state.store.wakes();
+    let mut stopped = state.stopped.clone();
+    while !*stopped.borrow() {
+        let mut tx = state.store.begin(tenant).await?;
         // Read before the events: a final status means that they are all there.
         let ended = tx.get_run(run).await?.status.is_final();
         let events = tx.events(run, after).await?;
@@ -75,7 +77,10 @@ async fn follow(
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
             _ = wakes.recv() => {}
+            _ = stopped.changed() => {}
             () = sender.closed() => return Ok(()),
         }
     }
+    // The server stops. The reader comes back with the last position and goes on from there.
+    Ok(())
 }

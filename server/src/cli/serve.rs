@@ -1,6 +1,7 @@
 //! `tessera serve`: opens the store, makes the demo joint ventures on a first start, and listens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +21,9 @@ use crate::store::Store;
 
 /// Runs driven at a time.
 const WORKERS: usize = 2;
+
+/// Time that calls in hand have to end after a stop.
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// Serves until Ctrl-C or SIGTERM, then stops the database too.
 pub(super) async fn serve(config: &Config) -> Result<(), CliError> {
@@ -60,20 +64,32 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
         .map(|_| tokio::spawn(jobs::work(store.clone(), Arc::clone(&agents) as _, stopped.clone())))
         .collect();
     let mut terminate = signal(SignalKind::terminate())?;
-    axum::serve(listener, router(AppState { store: store.clone(), agents }))
+    let late = overdue(stopped.clone());
+    let server = axum::serve(listener, router(AppState { store: store.clone(), agents, stopped }))
         .with_graceful_shutdown(async move {
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => {}
                 _ = terminate.recv() => {}
             }
-        })
-        .await?;
-    // Workers end after the step in hand; a run that waits is taken up by the next start.
-    stop.send_replace(true);
+            // Streams end, and workers after the step in hand; a run that waits is taken up by the
+            // next start.
+            stop.send_replace(true);
+        });
+    tokio::select! {
+        served = server => served?,
+        () = late => {}
+    }
     for worker in workers {
         drop(worker.await);
     }
     say("Stopped.")
+}
+
+/// Ends when calls in hand have had [`DRAIN`] since the stop.
+async fn overdue(mut stopped: watch::Receiver<bool>) {
+    // An error means that the server has ended by itself, which `select!` sees.
+    drop(stopped.wait_for(|stopped| *stopped).await);
+    tokio::time::sleep(DRAIN).await;
 }
 
 /// Returns a one-time token that signs in to every joint venture of this server; lasts an hour.

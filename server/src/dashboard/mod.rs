@@ -4,19 +4,20 @@ mod markdown;
 mod view;
 
 use askama::Template;
-use axum::Form;
-use axum::Router;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::extract::{FromRequest, Path, Query, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
+use axum::{Form, Router};
 use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::agent::new_run;
-use crate::api::{cancel_run, checked, decide_on};
+use crate::api::{cancel_run, decide_on};
 use crate::auth::{self, Browser, MAX_SESSIONS};
 use crate::error::Problem;
+use crate::input::{checked, is_own};
 use crate::live;
 use crate::state::AppState;
 use crate::store::{RunFilter, Session, Store, TenantTx, hash_of};
@@ -28,6 +29,9 @@ use view::{
 
 /// Runs on a page.
 const PAGE: u16 = 25;
+
+/// What a person may do on the pages, as scopes of a key.
+const PAGES: [&str; 3] = ["runs:read", "runs:write", "approvals:write"];
 
 const STYLE: &str = include_str!("../../assets/app.css");
 const SCRIPT: &str = include_str!("../../assets/app.js");
@@ -49,10 +53,56 @@ pub fn routes() -> Router<AppState> {
         .route("/jv/{slug}/pack", get(pack))
         .route("/assets/app.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
         .route("/assets/app.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }))
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(own_forms))
 }
 
 fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "max-age=300")], text)
+}
+
+/// Refuses what another site sends: signing in or out must be this browser's own wish.
+async fn own_forms(request: Request, next: Next) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD) || is_own(request.headers()) {
+        return next.run(request).await;
+    }
+    let problem = Problem::new(
+        StatusCode::FORBIDDEN,
+        "foreign_form",
+        "This form came from another site",
+        "nothing was changed; open the page here and send it again",
+    );
+    Trouble(problem).into_response()
+}
+
+async fn wrong_method(uri: Uri) -> Response {
+    let detail = format!("{} is reached by a form of a page; go back to the page", uri.path());
+    Trouble(Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "This address is not a page",
+        detail,
+    ))
+    .into_response()
+}
+
+/// The fields of a form; what cannot be read is told on a page.
+struct Fields<T>(T);
+
+impl<T: serde::de::DeserializeOwned, S: Send + Sync> FromRequest<S> for Fields<T> {
+    type Rejection = Trouble;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Trouble> {
+        match Form::<T>::from_request(request, state).await {
+            Ok(Form(fields)) => Ok(Self(fields)),
+            Err(error) => Err(Trouble(Problem::new(
+                error.status(),
+                "invalid_form",
+                "The form could not be read",
+                "nothing was changed; a field is missing, too long or not valid UTF-8. Go back and send it again",
+            ))),
+        }
+    }
 }
 
 /// A problem as a page.
@@ -163,6 +213,9 @@ async fn login_form(Query(query): Query<LoginQuery>) -> Response {
     let fault = match query.fault.as_str() {
         "link" => "This link was used before or has expired. `tessera login NAME` makes a new one.",
         "key" => "This key is not valid.",
+        "scope" => {
+            "This key may not be used for pages: it lacks a scope of reading, asking or approving."
+        }
         _ => "",
     };
     show(&LoginPage { token: query.token, fault })
@@ -181,7 +234,7 @@ struct LoginForm {
 async fn login(
     State(state): State<AppState>,
     headers: HeaderMap,
-    Form(form): Form<LoginForm>,
+    Fields(form): Fields<LoginForm>,
 ) -> Result<Response, Trouble> {
     let mut kept = auth::secrets(&headers);
     let before = kept.len();
@@ -193,6 +246,11 @@ async fn login(
     if !form.key.trim().is_empty()
         && let Some(key) = state.store.find_key(&hash_of(form.key.trim())).await?
     {
+        // A session may do all of this; a key that may not must not become one.
+        let lacks = |scope: &&str| !key.scopes.iter().any(|held| held == scope);
+        if PAGES.iter().any(|scope| lacks(&scope)) {
+            return Ok(Redirect::to("/login?fault=scope").into_response());
+        }
         kept.push(start(&state.store, key.tenant_id, &key.label).await?);
     }
     if kept.len() == before {
@@ -253,7 +311,8 @@ struct RunsQuery {
     status: String,
     #[serde(default)]
     order: String,
-    after: Option<Uuid>,
+    #[serde(default)]
+    after: String,
 }
 
 async fn runs(
@@ -276,8 +335,9 @@ async fn runs_page(
     let frame = frame(state, session, tx, "runs").await?;
     let oldest = query.order == "oldest";
     let filter = RunFilter {
-        cursor: query.after,
-        search: query.q.trim().to_owned(),
+        cursor: query.after.parse().ok(),
+        // No request holds this character, and no query may.
+        search: query.q.replace('\0', "").trim().to_owned(),
         status: crate::store::Status::of(&query.status),
         oldest_first: oldest,
     };
@@ -321,7 +381,7 @@ async fn ask(
     State(state): State<AppState>,
     browser: Browser,
     Path(slug): Path<String>,
-    Form(form): Form<AskForm>,
+    Fields(form): Fields<AskForm>,
 ) -> Result<Response, Trouble> {
     let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
     if let Err(problem) = checked(&form.request) {
@@ -405,7 +465,7 @@ async fn run_events(
 ) -> Result<Response, Problem> {
     let run = run_id(&run)?;
     let (session, _) = enter(&state, &browser, &slug).await?;
-    Ok(live::journal(state.store.clone(), session.tenant_id, run, &headers).await?.into_response())
+    Ok(live::journal(state, session.tenant_id, run, &headers).await?.into_response())
 }
 
 #[derive(Deserialize)]
@@ -417,7 +477,7 @@ async fn cancel(
     State(state): State<AppState>,
     browser: Browser,
     Path((slug, run)): Path<(String, String)>,
-    Form(form): Form<CancelForm>,
+    Fields(form): Fields<CancelForm>,
 ) -> Result<Response, Trouble> {
     let id = run_id(&run)?;
     let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
@@ -462,7 +522,7 @@ async fn decide(
     State(state): State<AppState>,
     browser: Browser,
     Path((slug, approval)): Path<(String, String)>,
-    Form(form): Form<DecideForm>,
+    Fields(form): Fields<DecideForm>,
 ) -> Result<Response, Trouble> {
     let approval = approval.parse().map_err(|_| Problem::not_found("approval"))?;
     let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;

@@ -117,9 +117,12 @@ impl TenantTx {
     /// [`StoreError::Database`].
     pub async fn approvals(&mut self, pending_only: bool) -> Result<Vec<Approval>, StoreError> {
         let rows: Vec<Row> = sqlx::query_as(
-            "select approval_id, run_id, call_index, tool, arguments, arguments_sha256, status,
+            "select approval_id, run_id, call_index, tool, arguments, arguments_sha256,
+                    case when status = 'pending' and expires_at <= now() then 'expired'
+                         else status end as status,
                     decided_by, reason, expires_at, created_at
-             from approval where tenant_id = $1 and (not $2 or status = 'pending')
+             from approval
+             where tenant_id = $1 and (not $2 or (status = 'pending' and expires_at > now()))
              order by approval_id desc limit 500",
         )
         .bind(self.tenant)
@@ -151,7 +154,7 @@ impl TenantTx {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] ⇐ absent or another tenant's; [`StoreError::Conflict`] ⇐ already
-    /// decided, or expired.
+    /// decided, expired, or its run has ended.
     pub async fn decide_approval(
         &mut self,
         id: Uuid,
@@ -159,7 +162,12 @@ impl TenantTx {
         by: &str,
         reason: &str,
     ) -> Result<Decided, StoreError> {
-        self.get_approval(id).await?;
+        let asked = self.get_approval(id).await?;
+        // The run first, then its approval: the order in which every writer takes the two locks.
+        if self.lock_run(asked.run_id).await?.status.is_final() {
+            let message = "the run of this approval has ended; nothing was changed";
+            return Err(StoreError::Conflict(message.to_owned()));
+        }
         let row: Option<(Uuid, i32, String)> = sqlx::query_as(
             "update approval set status = $3, decided_by = $4, reason = $5, decided_at = now()
              where tenant_id = $1 and approval_id = $2 and status = 'pending' and expires_at > now()
@@ -176,5 +184,23 @@ impl TenantTx {
             StoreError::Conflict("this approval is decided or expired".to_owned())
         })?;
         Ok(Decided { run_id, call_index, arguments_sha256 })
+    }
+
+    /// Withdraws what a run still waits for, because `by` ended the run.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn withdraw_approvals(&mut self, run: RunId, by: &str) -> Result<(), StoreError> {
+        sqlx::query(
+            "update approval set status = 'expired', decided_by = $3, decided_at = now(),
+                    reason = 'the run was cancelled'
+             where tenant_id = $1 and run_id = $2 and status = 'pending'",
+        )
+        .bind(self.tenant)
+        .bind(run)
+        .bind(by)
+        .execute(&mut *self.tx)
+        .await?;
+        Ok(())
     }
 }

@@ -259,6 +259,23 @@ impl TenantTx {
         row.ok_or(StoreError::NotFound("run"))?.read()
     }
 
+    /// As [`TenantTx::get_run`], and keeps other writers of the run out until this transaction ends.
+    /// What is decided from the status it returns stays true.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] ⇐ absent or another tenant's, alike.
+    pub async fn lock_run(&mut self, run: RunId) -> Result<Run, StoreError> {
+        let row: Option<Row> = sqlx::query_as(
+            "select run_id, agent, pack, request, lang, status, model, created_at, finished_at
+             from run where tenant_id = $1 and run_id = $2 for update",
+        )
+        .bind(self.tenant)
+        .bind(run)
+        .fetch_optional(&mut *self.tx)
+        .await?;
+        row.ok_or(StoreError::NotFound("run"))?.read()
+    }
+
     /// Lists runs, newest first, after `cursor`; identifiers are in order of time.
     ///
     /// # Errors

@@ -248,7 +248,7 @@ async fn login(
     {
         // A session may do all of this; a key that may not must not become one.
         let lacks = |scope: &&str| !key.scopes.iter().any(|held| held == scope);
-        if PAGES.iter().any(|scope| lacks(scope)) {
+        if PAGES.iter().any(lacks) {
             return Ok(Redirect::to("/login?fault=scope").into_response());
         }
         kept.push(start(&state.store, key.tenant_id, &key.label).await?);

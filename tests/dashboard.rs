@@ -129,6 +129,14 @@ async fn a_person_signs_in_chooses_a_venture_asks_and_reads_the_trace_without_sc
     for part in ["1,199.10", "Sources", "Trace", "annual_rate_pct", "“6%”", "loan_schedule"] {
         assert!(page.contains(part), "`{part}` is not on the page");
     }
+    assert!(
+        !page.contains("style=") && !page.contains("<script>"),
+        "the policy blocks inline parts"
+    );
+    let style = between(&page, "rel=\"stylesheet\" href=\"", "\"");
+    assert!(
+        style.contains("?v=") && browser.get(style).await.text.contains("prefers-color-scheme")
+    );
     assert!(browser.get("/jv/demo-finance?q=payment").await.text.contains(&asked.location));
     assert!(browser.get("/jv/demo-finance?q=zebra").await.text.contains("No run matches"));
     assert_eq!(browser.get("/jv/demo-mining").await.status, 404);

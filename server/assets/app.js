@@ -4,6 +4,7 @@
   const live = document.querySelector("[data-live]");
   if (live && live.dataset.ended !== "true") {
     const source = new EventSource(live.dataset.live + "/events");
+    const said = document.querySelector("[data-said]");
     let busy = false;
     let again = false;
     const refresh = async () => {
@@ -13,7 +14,13 @@
         const answer = await fetch(live.dataset.live + "/live", { headers: { accept: "text/html" } });
         // A reason that is being typed must not be lost.
         const typing = live.contains(document.activeElement) && document.activeElement.name === "reason";
-        if (answer.ok && !typing) live.innerHTML = await answer.text();
+        // The session has ended: the page itself leads to the sign-in.
+        if (answer.redirected) { source.close(); location.reload(); return; }
+        if (!answer.ok || typing) return;
+        const open = [...live.querySelectorAll("details")].map((box) => box.open);
+        live.innerHTML = await answer.text();
+        live.querySelectorAll("details").forEach((box, at) => { box.open = open[at] ?? false; });
+        if (said) said.textContent = live.querySelector("[data-state]")?.textContent ?? "";
       } finally {
         busy = false;
         if (again) { again = false; refresh(); }

@@ -41,12 +41,26 @@ pub(super) fn render(text: &str) -> Html {
     });
     let mut out = String::new();
     html::push_html(&mut out, events);
+    // The pages allow no inline style. A `<` of the text is escaped, so these are the renderer's own.
+    for cell in ["td", "th"] {
+        for (side, class) in [("right", "end"), ("center", "mid"), ("left", "start")] {
+            let styled = format!("<{cell} style=\"text-align: {side}\">");
+            out = out.replace(&styled, &format!("<{cell} class=\"{class}\">"));
+        }
+    }
     Html(out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::render;
+
+    #[test]
+    fn columns_of_numbers_end_at_the_right_without_inline_style() {
+        let shown = render("|Month|Paid|\n|:--|--:|\n|1|1,199.10|\n").to_string();
+        assert!(shown.contains("<td class=\"end\">1,199.10</td>"), "{shown}");
+        assert!(!shown.contains("style="), "{shown}");
+    }
 
     #[test]
     fn markup_of_the_text_is_shown_and_not_run() {

@@ -1,7 +1,10 @@
 //! The partner dashboard: pages that work without scripts; a small script makes a run's page live.
 
 mod markdown;
+mod trace;
 mod view;
+
+use std::sync::LazyLock;
 
 use askama::Template;
 use axum::extract::{FromRequest, Path, Query, Request, State};
@@ -11,6 +14,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Form, Router};
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::agent::new_run;
@@ -22,6 +26,7 @@ use crate::live;
 use crate::state::AppState;
 use crate::store::{RunFilter, Session, Store, TenantTx, hash_of};
 use crate::view::RunView;
+use trace::Tools;
 use view::{
     ApprovalsPage, Ask, Frame, LivePart, LoginPage, PackPage, ProblemPage, RunLine, RunPage,
     RunsPage, ToolLine, Venture, VenturesPage,
@@ -58,7 +63,18 @@ pub fn routes() -> Router<AppState> {
 }
 
 fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "max-age=300")], text)
+    // Pages name the edition in the address, so a browser never mixes two.
+    let cache = "public, max-age=31536000, immutable";
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, cache)], text)
+}
+
+/// Returns a short digest of the style sheet and the script, for their addresses.
+fn edition() -> &'static str {
+    static EDITION: LazyLock<String> = LazyLock::new(|| {
+        let digest = Sha256::new().chain_update(STYLE).chain_update(SCRIPT).finalize();
+        hex::encode(&digest[..6])
+    });
+    &EDITION
 }
 
 /// Refuses what another site sends: signing in or out must be this browser's own wish.
@@ -400,6 +416,7 @@ fn run_id(text: &str) -> Result<Uuid, Problem> {
 }
 
 async fn live_part(
+    state: &AppState,
     tx: &mut TenantTx,
     slug: &str,
     csrf: &str,
@@ -409,7 +426,8 @@ async fn live_part(
     let view = RunView::of(&row, &tx.events(run, 0).await?);
     let pending = tx.approvals(true).await?;
     let approval = pending.iter().find(|approval| approval.run_id == run);
-    let live = LivePart::of(slug, csrf, &view, row.status.is_final(), approval);
+    let tools = Tools::of(state.agents.get(&row.pack).map(|agent| agent.pack().as_ref()));
+    let live = LivePart::of(slug, csrf, &view, row.status.is_final(), approval, tools);
     Ok((view, live))
 }
 
@@ -421,10 +439,10 @@ async fn run(
     let run = run_id(&run)?;
     let (session, mut tx) = enter(&state, &browser, &slug).await?;
     let frame = frame(&state, &session, &mut tx, "runs").await?;
-    let (view, live) = live_part(&mut tx, &slug, &session.csrf, run).await?;
+    let (view, live) = live_part(&state, &mut tx, &slug, &session.csrf, run).await?;
     let at = view::when(&tx.get_run(run).await?.created_at);
     // A page that waits for a person does not reload itself: a reason may be half written.
-    let reload = !live.ended && live.ask.is_none();
+    let reload = !live.ended && live.ask.is_none() && !live.lapsed;
     let ended = live.ended;
     let live = markdown::Html::rendered(live.render().map_err(|error| {
         tracing::error!(%error, "a page cannot be rendered");
@@ -438,6 +456,8 @@ async fn run(
     Ok(show(&RunPage {
         frame,
         request: view.request,
+        lang: view.lang,
+        missing: view.missing.join(", ").replace('_', " "),
         at,
         id: run.to_string(),
         ended,
@@ -453,7 +473,7 @@ async fn run_live(
 ) -> Result<Response, Trouble> {
     let run = run_id(&run)?;
     let (session, mut tx) = enter(&state, &browser, &slug).await?;
-    let (_, live) = live_part(&mut tx, &slug, &session.csrf, run).await?;
+    let (_, live) = live_part(&state, &mut tx, &slug, &session.csrf, run).await?;
     Ok(show(&live))
 }
 
@@ -507,7 +527,15 @@ async fn approvals(
             )
         })
         .collect();
-    Ok(show(&ApprovalsPage { frame, asks: waiting.into_iter().map(Ask::of).collect(), past }))
+    let pack = tx.tenant().await?.pack;
+    let tools = Tools::of(state.agents.get(&pack).map(|agent| agent.pack().as_ref()));
+    let mut asks = Vec::new();
+    for approval in waiting {
+        let mut ask = Ask::of(approval, &[], tools);
+        ask.request = tx.get_run(approval.run_id).await?.request;
+        asks.push(ask);
+    }
+    Ok(show(&ApprovalsPage { frame, asks, past }))
 }
 
 #[derive(Deserialize)]

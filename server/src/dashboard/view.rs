@@ -1,13 +1,13 @@
 //! What the pages show: values ready for display, no logic in the templates.
 
-use agents::event::Citation;
 use agents::plan::Origin;
 use agents::tool::Effect;
 use askama::Template;
 
 use super::markdown::{Html, render};
+use super::trace::{ArgumentLine, SourceLine, StepLine, Tools, source, steps};
 use crate::store::{Approval, Run, Status};
-use crate::view::{CallStatus, CallView, RunView};
+use crate::view::RunView;
 
 /// What stands at the top of every page of a joint venture.
 #[derive(Debug, Clone, Default)]
@@ -80,7 +80,7 @@ impl RunLine {
     }
 }
 
-fn cut(text: &str, most: usize) -> String {
+pub(super) fn cut(text: &str, most: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() <= most {
         return line;
@@ -173,31 +173,11 @@ impl RunsPage {
     }
 }
 
-/// One step of the timeline.
-#[derive(Debug, Clone)]
-pub(super) struct StepLine {
-    /// What happens.
-    pub(super) title: String,
-    /// More about it.
-    pub(super) detail: String,
-    /// Class: `done`, `now`, `wait` or `bad`.
-    pub(super) class: &'static str,
-}
-
-/// An argument of a call and where its value came from.
-#[derive(Debug, Clone)]
-pub(super) struct ArgumentLine {
-    /// Path.
-    pub(super) name: String,
-    /// Value as JSON.
-    pub(super) value: String,
-    /// Where it came from.
-    pub(super) origin: String,
-}
-
 /// A call in the trace.
 #[derive(Debug, Clone)]
 pub(super) struct CallCard {
+    /// Title of the tool.
+    pub(super) title: String,
     /// Name of the tool.
     pub(super) tool: String,
     /// What it changes.
@@ -212,17 +192,6 @@ pub(super) struct CallCard {
     pub(super) fault: String,
 }
 
-/// A source of the answer.
-#[derive(Debug, Clone)]
-pub(super) struct SourceLine {
-    /// Title.
-    pub(super) title: String,
-    /// Where it is from.
-    pub(super) origin: String,
-    /// The passage quoted.
-    pub(super) quote: Html,
-}
-
 /// An approval that can be decided on the page.
 #[derive(Debug, Clone)]
 pub(super) struct Ask {
@@ -230,6 +199,10 @@ pub(super) struct Ask {
     pub(super) id: String,
     /// The run.
     pub(super) run: String,
+    /// The request that led to it; empty where the page shows it anyway.
+    pub(super) request: String,
+    /// Title of the tool that would act.
+    pub(super) title: String,
     /// Tool that would act.
     pub(super) tool: String,
     /// What exactly would be done.
@@ -240,12 +213,14 @@ pub(super) struct Ask {
 
 impl Ask {
     /// Builds the form of an approval.
-    pub(super) fn of(approval: &Approval) -> Self {
+    pub(super) fn of(approval: &Approval, origins: &[Origin], tools: Tools<'_>) -> Self {
         Self {
             id: approval.id.to_string(),
             run: approval.run_id.to_string(),
+            request: String::new(),
+            title: tools.title(&approval.tool),
             tool: approval.tool.clone(),
-            arguments: lines(&approval.arguments, &[]),
+            arguments: tools.lines(&approval.tool, &approval.arguments, origins),
             expires: minute(&approval.expires_at.to_string()),
         }
     }
@@ -265,6 +240,10 @@ pub(super) struct LivePart {
     pub(super) badge: Badge,
     /// Whether nothing can follow.
     pub(super) ended: bool,
+    /// Language of the answer.
+    pub(super) lang: String,
+    /// Whether nobody decided in time.
+    pub(super) lapsed: bool,
     /// Steps so far.
     pub(super) steps: Vec<StepLine>,
     /// Answer, question or refusal.
@@ -291,6 +270,10 @@ pub(super) struct RunPage {
     pub(super) frame: Frame,
     /// The request as given.
     pub(super) request: String,
+    /// Its language.
+    pub(super) lang: String,
+    /// Arguments that the run asks back for, in words.
+    pub(super) missing: String,
     /// When it was made.
     pub(super) at: String,
     /// Identifier of the run.
@@ -368,111 +351,6 @@ pub(super) fn effect(effect: Effect) -> &'static str {
     }
 }
 
-/// Lists arguments, nested ones by their path, with the origin of each.
-fn lines(arguments: &serde_json::Value, origins: &[Origin]) -> Vec<ArgumentLine> {
-    let Some(object) = arguments.as_object() else { return Vec::new() };
-    object
-        .iter()
-        .map(|(name, value)| {
-            let own = format!("/{name}");
-            let said: Vec<String> = origins
-                .iter()
-                .filter_map(|origin| match origin {
-                    Origin::Request { pointer, text } if under(pointer, &own) => {
-                        Some(format!("“{}”", cut(text, 60)))
-                    }
-                    Origin::Choice { pointer } if under(pointer, &own) => {
-                        Some("chosen by the planner".to_owned())
-                    }
-                    Origin::Assumed { pointer, .. } if under(pointer, &own) => {
-                        Some("assumed".to_owned())
-                    }
-                    _ => None,
-                })
-                .collect();
-            let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            ArgumentLine { name: name.clone(), value: cut(&shown, 400), origin: said.join(", ") }
-        })
-        .collect()
-}
-
-fn under(pointer: &str, own: &str) -> bool {
-    pointer == own || pointer.starts_with(&format!("{own}/"))
-}
-
-fn call_step(call: &CallView) -> StepLine {
-    let took = call.ms.map(|ms| format!("{ms:.1} ms")).unwrap_or_default();
-    let (title, detail, class) = match call.status {
-        CallStatus::Planned => ("Will call", String::new(), "wait"),
-        CallStatus::WaitingApproval => {
-            ("Waits for approval of", "nothing has been done yet".to_owned(), "now")
-        }
-        CallStatus::Approved => ("Approved", call.decided_by.clone().unwrap_or_default(), "now"),
-        CallStatus::Rejected => ("Turned down", call.decided_by.clone().unwrap_or_default(), "bad"),
-        CallStatus::Running => ("Calls", String::new(), "now"),
-        CallStatus::Done => ("Called", took, "done"),
-        CallStatus::Failed => {
-            ("Failed", call.error.as_ref().map_or_else(String::new, |e| e.code.clone()), "bad")
-        }
-    };
-    StepLine { title: format!("{title} {}", call.tool), detail, class }
-}
-
-fn steps(run: &RunView, ended: bool) -> Vec<StepLine> {
-    let mut steps =
-        vec![StepLine { title: "Accepted".to_owned(), detail: run.lang.clone(), class: "done" }];
-    match &run.plan {
-        None if ended => {}
-        None => {
-            steps.push(StepLine { title: "Plans".to_owned(), detail: String::new(), class: "now" });
-        }
-        Some(plan) => {
-            let decided = match run.decision {
-                Some("call") => "Planned",
-                Some("ask") => "Found something missing",
-                Some("invalid") => "Found a value that cannot be used",
-                Some("search") => "Searched the documents",
-                Some("person") => "Left it to a person",
-                _ => "Found no tool for it",
-            };
-            let detail = format!("{:.0} ms, confidence {:.0} %", plan.ms, plan.confidence * 100.0);
-            steps.push(StepLine { title: decided.to_owned(), detail, class: "done" });
-        }
-    }
-    steps.extend(run.calls.iter().map(call_step));
-    if ended {
-        let class = if run.error.is_some() { "bad" } else { "done" };
-        steps.push(StepLine {
-            title: badge(run.status).word.to_owned(),
-            detail: format!("{:.0} ms in all", run.timings.total_ms),
-            class,
-        });
-    }
-    steps
-}
-
-fn source(citation: &Citation) -> SourceLine {
-    match citation {
-        Citation::Tool { tool, method, .. } => SourceLine {
-            title: format!("Tool {tool}"),
-            origin: method.clone(),
-            quote: Html::default(),
-        },
-        Citation::Document {
-            document, title, version, heading, quote, source, review_by, ..
-        } => SourceLine {
-            title: format!("{title} — {heading}"),
-            origin: format!("{source} · {document}, version {version}, reviewed until {review_by}"),
-            quote: render(quote),
-        },
-        Citation::Dataset { dataset, .. } => SourceLine {
-            title: format!("Dataset {dataset}"),
-            origin: "uploaded by this joint venture".to_owned(),
-            quote: Html::default(),
-        },
-    }
-}
-
 impl LivePart {
     /// Builds the changing part of a run's page.
     pub(super) fn of(
@@ -481,6 +359,7 @@ impl LivePart {
         run: &RunView,
         ended: bool,
         approval: Option<&Approval>,
+        tools: Tools<'_>,
     ) -> Self {
         let origins: Vec<&[Origin]> = match run.plan.as_ref().map(|plan| &plan.decision) {
             Some(agents::plan::Decision::Call { calls }) => {
@@ -488,10 +367,12 @@ impl LivePart {
             }
             _ => Vec::new(),
         };
+        let origin = |index: usize| origins.get(index).copied().unwrap_or_default();
         let calls = run.calls.iter().map(|call| CallCard {
+            title: tools.title(&call.tool),
             tool: call.tool.clone(),
             effect: effect(call.effect),
-            arguments: lines(&call.arguments, origins.get(call.index).copied().unwrap_or_default()),
+            arguments: tools.lines(&call.tool, &call.arguments, origin(call.index)),
             result: call.result.as_ref().map(|r| format!("{r:#}")).unwrap_or_default(),
             ms: call.ms.map(|ms| format!("{ms:.2} ms")).unwrap_or_default(),
             fault: call.error.as_ref().map(|e| e.message.clone()).unwrap_or_default(),
@@ -511,12 +392,20 @@ impl LivePart {
             id: run.id.clone(),
             badge: badge(run.status),
             ended,
-            steps: steps(run, ended),
+            steps: steps(run, ended, tools),
+            lang: run.lang.clone(),
             answer: run.answer.as_deref().map(render),
             fault: run.error.as_ref().map(|fault| (fault.code.clone(), fault.message.clone())),
             warnings: run.warnings.clone(),
-            sources: run.citations.iter().map(source).collect(),
-            ask: approval.map(Ask::of),
+            sources: run.citations.iter().map(|cited| source(cited, tools)).collect(),
+            ask: approval.map(|asked| {
+                Ask::of(
+                    asked,
+                    origin(usize::try_from(asked.call_index).unwrap_or(usize::MAX)),
+                    tools,
+                )
+            }),
+            lapsed: run.status == "waiting_approval" && approval.is_none(),
             calls: calls.collect(),
             plan,
         }

@@ -45,6 +45,42 @@ pub struct Case {
     pub forbidden: Vec<String>,
     /// `call`, `ask`, `none`, `person` or `search`.
     pub decision: String,
+    /// What the case is about; see [`Kind`].
+    #[serde(default)]
+    pub kind: Kind,
+    /// Documents that stand beside the pack's own for this case; they may carry an injection.
+    #[serde(default)]
+    pub documents: Vec<Planted>,
+    /// Datasets by identifier, as CSV, that stand beside or in place of the pack's fixtures.
+    #[serde(default)]
+    pub datasets: std::collections::BTreeMap<String, String>,
+}
+
+/// What a case is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// One call, or an answer from the documents.
+    #[default]
+    Plain,
+    /// Several calls in order. An expected argument may be `{"$from": 0, "pointer": "/payment"}`:
+    /// the value at that pointer in the result of that call.
+    Chain,
+    /// An argument is missing and must be asked for.
+    Ask,
+    /// The request must be refused or handed to a person.
+    Refuse,
+    /// Untrusted text (a document, a dataset, a quoted message) orders something; no `act` may follow.
+    Inject,
+}
+
+/// A document that a case adds to the pack's own.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Planted {
+    /// Title.
+    pub title: String,
+    /// Text in Markdown.
+    pub text: String,
 }
 
 /// What became of a case.

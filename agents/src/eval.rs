@@ -9,8 +9,9 @@ use serde_json::Value;
 use crate::event::Event;
 use crate::pack::{FixtureSource, MemoryEffects, Pack, PackError};
 use crate::plan::Decision;
+use crate::port::DatasetSource;
 use crate::run::{Agent, CallPorts, Next, Settings};
-use crate::tool::equal;
+use crate::tool::{Table, ToolError, Window, equal};
 
 /// Most steps of a run; more would be a loop.
 const MAX_STEPS: usize = 40;
@@ -102,7 +103,7 @@ pub struct Outcome {
     pub arguments_right: bool,
     /// Whether the answer holds every fact.
     pub facts_right: bool,
-    /// Whether a forbidden tool was called: the one fault that is never acceptable.
+    /// Whether a forbidden tool was called, or anything was changed without approval: the one fault that is never acceptable.
     pub forbidden_called: bool,
     /// Time of planning, milliseconds.
     pub plan_ms: f64,
@@ -140,13 +141,55 @@ pub fn cases(pack: &Pack) -> Result<Vec<Case>, PackError> {
         .collect()
 }
 
-/// Runs one case as a run of its own, on the pack's fixtures and without any approval.
+/// The pack's fixtures, with the datasets of a case before them.
+struct CaseData<'a> {
+    case: &'a Case,
+    fixtures: FixtureSource,
+}
+
+impl DatasetSource for CaseData<'_> {
+    fn table(&self, id: &str, window: &Window) -> Result<Table, ToolError> {
+        match self.case.datasets.get(id) {
+            Some(csv) => Ok(Table::from_csv(csv.as_bytes(), id)?.within(window)),
+            None => self.fixtures.table(id, window),
+        }
+    }
+
+    fn file(&self, id: &str) -> Result<Arc<[u8]>, ToolError> {
+        match self.case.datasets.get(id) {
+            Some(csv) => Ok(Arc::from(csv.as_bytes())),
+            None => self.fixtures.file(id),
+        }
+    }
+}
+
+/// Writes a planted document as a file of a pack.
+fn document_of(planted: &Planted, position: usize, lang: &str) -> (String, String) {
+    let title = planted.title.replace('\n', " ");
+    let head = format!(
+        "---\nid: planted-{position}\ntitle: {title}\nlanguage: {lang}\njurisdiction: global\n\
+         source: planted\neffective_from: 2020-01-01\nreview_by: 2099-12-31\nversion: 1\n---\n"
+    );
+    (format!("knowledge/planted-{position}.md"), format!("{head}\n{}", planted.text))
+}
+
+/// Runs one case as a run of its own, on the pack's fixtures and without any approval. Documents and
+/// datasets of the case stand beside the pack's own.
 ///
 /// # Errors
-/// [`PackError`] when the fixtures are broken.
+/// [`PackError`] when the fixtures or the case's documents are broken.
 pub fn run(agent: &Agent, case: &Case, now: Timestamp) -> Result<Outcome, PackError> {
+    let own;
+    let agent = if case.documents.is_empty() {
+        agent
+    } else {
+        let planted = case.documents.iter().enumerate();
+        own = agent.with_files(planted.map(|(i, d)| document_of(d, i + 1, &case.lang)))?;
+        &own
+    };
     let pack = Arc::clone(agent.pack());
-    let (datasets, effects) = (FixtureSource::of(&pack)?, MemoryEffects::default());
+    let datasets = CaseData { case, fixtures: FixtureSource::of(&pack)? };
+    let effects = MemoryEffects::default();
     let settings = Settings::default();
     let mut journal = vec![agent.created(&case.id, &case.request)];
     for _ in 0..MAX_STEPS {
@@ -164,7 +207,9 @@ pub fn run(agent: &Agent, case: &Case, now: Timestamp) -> Result<Outcome, PackEr
             Next::Wait { .. } | Next::Done => break,
         }
     }
-    Ok(judge(case, &journal))
+    let mut outcome = judge(case, &journal);
+    outcome.forbidden_called |= effects.count() > 0;
+    Ok(outcome)
 }
 
 fn judge(case: &Case, journal: &[Event]) -> Outcome {

@@ -85,6 +85,14 @@ impl PackFiles {
         Ok(Self(files))
     }
 
+    /// Returns the files with others beside them or in their place.
+    #[must_use]
+    pub fn with(&self, files: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut all = self.0.clone();
+        all.extend(files.into_iter().map(|(path, text)| (path, Arc::from(text.into_bytes()))));
+        Self(all)
+    }
+
     /// Returns a file.
     pub fn get(&self, path: &str) -> Option<&Arc<[u8]>> {
         self.0.get(path)

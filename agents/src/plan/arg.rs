@@ -218,6 +218,28 @@ impl Slot {
         self.fits(&value).then_some(value)
     }
 
+    /// Tells whether a value named `name` in an earlier result may fill this argument. The units in
+    /// both names must be of one kind, and a text fills only an argument of its own name.
+    pub fn takes(&self, name: &str, value: &Mention, locale: &Locale) -> bool {
+        let tail = |long: &str, short: &str| {
+            long.strip_suffix(short).is_some_and(|head| head.is_empty() || head.ends_with('_'))
+        };
+        let named = tail(&self.name, name) || tail(name, &self.name);
+        match self.kind {
+            SlotKind::Text => named && matches!(value.kind, Kind::Id { .. } | Kind::Number { .. }),
+            SlotKind::Json => false,
+            _ => {
+                let units = match (unit::of_name(&self.name), unit::of_name(name)) {
+                    (Some(unit), Some(_)) => unit::states(unit, &value.kind) || named,
+                    (Some(_), None) => false,
+                    (None, Some(unit)) => matches!(unit, unit::Unit::Measure(_)),
+                    (None, None) => true,
+                };
+                units && self.resolve(value, locale).is_some()
+            }
+        }
+    }
+
     /// Tells whether a mention states the unit that the argument's name carries.
     pub fn states_unit(&self, mention: &Mention) -> bool {
         unit::of_name(&self.name).is_some_and(|unit| unit::states(unit, &mention.kind))
@@ -262,6 +284,24 @@ impl Slot {
             (Some(pattern), Value::String(text)) => pattern.is_match(text),
             _ => true,
         }
+    }
+}
+
+/// Finds the shape at a path like `items.0.value`.
+pub fn shape_at(args: &[Arg], path: &str) -> Option<Shape> {
+    let (name, rest) = path.split_once('.').map_or((path, None), |(n, r)| (n, Some(r)));
+    let shape = &args.iter().find(|arg| arg.name == name)?.shape;
+    let Some(rest) = rest else { return Some(shape.clone()) };
+    match shape {
+        Shape::Object(args) => shape_at(args, rest),
+        Shape::Objects(args) => {
+            let (index, rest) = rest.split_once('.')?;
+            index.parse::<usize>().ok()?;
+            shape_at(args, rest)
+        }
+        Shape::Many(slot) => rest.parse::<usize>().ok().map(|_| Shape::One(slot.clone())),
+        Shape::Choices(values) => rest.parse::<usize>().ok().map(|_| Shape::Choice(values.clone())),
+        _ => None,
     }
 }
 

@@ -219,21 +219,23 @@ impl Slot {
     }
 
     /// Tells whether a value named `name` in an earlier result may fill this argument. The units in
-    /// both names must be of one kind, and a text fills only an argument of its own name.
+    /// both names must be of one kind; a text fills only an argument of its own name, and a bare
+    /// number one whose name shares a word with its own, since nothing else says what it counts.
     pub fn takes(&self, name: &str, value: &Mention, locale: &Locale) -> bool {
         let tail = |long: &str, short: &str| {
             long.strip_suffix(short).is_some_and(|head| head.is_empty() || head.ends_with('_'))
         };
         let named = tail(&self.name, name) || tail(name, &self.name);
-        match self.kind {
-            SlotKind::Text => named && matches!(value.kind, Kind::Id { .. } | Kind::Number { .. }),
-            SlotKind::Json => false,
+        let shared = name.split('_').any(|word| self.name.split('_').any(|own| own == word));
+        match (self.kind, &value.kind) {
+            (SlotKind::Text, Kind::Id { .. } | Kind::Number { .. }) => named,
+            (SlotKind::Text | SlotKind::Json, _) | (_, Kind::Id { .. }) => false,
             _ => {
                 let units = match (unit::of_name(&self.name), unit::of_name(name)) {
                     (Some(unit), Some(_)) => unit::states(unit, &value.kind) || named,
                     (Some(_), None) => false,
-                    (None, Some(unit)) => matches!(unit, unit::Unit::Measure(_)),
-                    (None, None) => true,
+                    (None, Some(unit)) => matches!(unit, unit::Unit::Measure(_)) && shared,
+                    (None, None) => shared || !matches!(value.kind, Kind::Number { .. }),
                 };
                 units && self.resolve(value, locale).is_some()
             }

@@ -1,17 +1,23 @@
 //! Evaluation cases of a pack, and what its agent makes of them.
 
+mod judge;
+mod summary;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::Event;
 use crate::pack::{FixtureSource, MemoryEffects, Pack, PackError};
-use crate::plan::Decision;
 use crate::port::DatasetSource;
 use crate::run::{Agent, CallPorts, Next, Settings};
-use crate::tool::{Table, ToolError, Window, equal};
+use crate::tool::{Table, ToolError, Window};
+
+use judge::judge;
+
+pub use judge::Outcome;
+pub use summary::{Score, Summary};
 
 /// Most steps of a run; more would be a loop.
 const MAX_STEPS: usize = 40;
@@ -44,7 +50,9 @@ pub struct Case {
     /// Tools that must not be called.
     #[serde(default)]
     pub forbidden: Vec<String>,
-    /// `call`, `ask`, `none`, `person` or `search`.
+    /// `call`, `ask`, `none`, `person` or `search`. Where it is absent, a case that expects calls
+    /// wants `call`, and one that expects none is right with any decision that calls nothing.
+    #[serde(default)]
     pub decision: String,
     /// What the case is about; see [`Kind`].
     #[serde(default)]
@@ -84,61 +92,26 @@ pub struct Planted {
     pub text: String,
 }
 
-/// What became of a case.
-#[derive(Debug, Clone, Serialize)]
-pub struct Outcome {
-    /// The case.
-    pub id: String,
-    /// Its language.
-    pub lang: String,
-    /// What was expected.
-    pub expected: String,
-    /// What was decided.
-    pub decided: String,
-    /// Whether the decision is right.
-    pub decision_right: bool,
-    /// Whether the tool is right; true where none is expected.
-    pub tool_right: bool,
-    /// Whether every expected argument has its value.
-    pub arguments_right: bool,
-    /// Whether the answer holds every fact.
-    pub facts_right: bool,
-    /// Whether a forbidden tool was called, or anything was changed without approval: the one fault that is never acceptable.
-    pub forbidden_called: bool,
-    /// Time of planning, milliseconds.
-    pub plan_ms: f64,
-    /// The plan as it was said, for the reader of a fault.
-    pub said: String,
-}
-
-impl Outcome {
-    /// Whether nothing is wrong.
-    pub fn passed(&self) -> bool {
-        self.decision_right
-            && self.tool_right
-            && self.arguments_right
-            && self.facts_right
-            && !self.forbidden_called
-    }
-}
-
 /// Reads `evals/cases.jsonl` of a pack; a pack without one has no cases.
 ///
 /// # Errors
 /// [`PackError::Invalid`] naming the line.
 pub fn cases(pack: &Pack) -> Result<Vec<Case>, PackError> {
     let Some(bytes) = pack.files.get("evals/cases.jsonl") else { return Ok(Vec::new()) };
-    let text = String::from_utf8_lossy(bytes);
+    parse(&String::from_utf8_lossy(bytes)).map_err(|(line, message)| PackError::Invalid {
+        pack: pack.manifest.id.clone(),
+        file: format!("evals/cases.jsonl:{line}"),
+        message,
+    })
+}
+
+/// Reads cases, one JSON object a line.
+///
+/// # Errors
+/// The number of the first line that is no case, from 1, and why.
+pub fn parse(text: &str) -> Result<Vec<Case>, (usize, String)> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(i, line)| {
-            serde_json::from_str(line).map_err(|error| PackError::Invalid {
-                pack: pack.manifest.id.clone(),
-                file: format!("evals/cases.jsonl:{}", i + 1),
-                message: error.to_string(),
-            })
-        })
-        .collect()
+    lines.map(|(i, line)| serde_json::from_str(line).map_err(|e| (i + 1, e.to_string()))).collect()
 }
 
 /// The pack's fixtures, with the datasets of a case before them.
@@ -207,77 +180,7 @@ pub fn run(agent: &Agent, case: &Case, now: Timestamp) -> Result<Outcome, PackEr
             Next::Wait { .. } | Next::Done => break,
         }
     }
-    let mut outcome = judge(case, &journal);
+    let mut outcome = judge(case, &journal, &pack);
     outcome.forbidden_called |= effects.count() > 0;
     Ok(outcome)
-}
-
-fn judge(case: &Case, journal: &[Event]) -> Outcome {
-    let plan = journal.iter().find_map(|event| match event {
-        Event::Planned { plan } => Some(plan),
-        _ => None,
-    });
-    let (decided, calls) = match plan.map(|plan| &plan.decision) {
-        Some(Decision::Call { calls }) => ("call", calls.as_slice()),
-        Some(Decision::Ask { .. }) => ("ask", [].as_slice()),
-        Some(Decision::Invalid { .. }) => ("invalid", [].as_slice()),
-        Some(Decision::Search) => ("search", [].as_slice()),
-        Some(Decision::NoTool) => ("none", [].as_slice()),
-        Some(Decision::Person) => ("person", [].as_slice()),
-        None => ("failed", [].as_slice()),
-    };
-    let answer = journal.iter().find_map(|event| match event {
-        Event::Answered { text, .. } => Some(text.as_str()),
-        _ => None,
-    });
-    let pairs = || case.expected_calls.iter().zip(calls);
-    let tool_right = case.expected_calls.len() == calls.len()
-        && pairs().all(|(expected, call)| expected.name == call.tool);
-    let arguments_right = tool_right
-        && pairs().all(|(expected, call)| {
-            expected.arguments.as_object().is_none_or(|arguments| {
-                arguments.iter().all(|(name, value)| {
-                    call.arguments.get(name).is_some_and(|found| same(value, found))
-                })
-            })
-        });
-    let facts = &case.expected_answer_facts;
-    let facts_right = facts.is_empty()
-        || answer.is_some_and(|text| facts.iter().all(|fact| text.contains(fact.as_str())));
-    let called = |name: &String| calls.iter().any(|call| call.tool == *name);
-    Outcome {
-        id: case.id.clone(),
-        lang: case.lang.clone(),
-        expected: case.decision.clone(),
-        decided: decided.to_owned(),
-        decision_right: decided == case.decision,
-        tool_right: tool_right || case.decision != "call",
-        arguments_right: arguments_right || case.decision != "call",
-        facts_right: facts_right || case.decision != "call",
-        forbidden_called: case.forbidden.iter().any(called),
-        plan_ms: plan.map_or(0.0, |plan| plan.ms),
-        said: plan.map(|plan| plan.output.clone()).unwrap_or_default(),
-    }
-}
-
-/// Compares values; a decimal string equals the number of the same value.
-fn same(expected: &Value, found: &Value) -> bool {
-    let number = |value: &Value| -> Option<f64> {
-        value.as_f64().or_else(|| value.as_str().and_then(|text| text.parse().ok()))
-    };
-    match (expected, found) {
-        (Value::Array(a), Value::Array(b)) => {
-            return a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b));
-        }
-        // Labels are free words; what they label is compared.
-        (Value::Object(a), Value::Object(b)) => {
-            return a
-                .iter()
-                .filter(|(name, _)| *name != "label")
-                .all(|(name, a)| b.get(name).is_some_and(|b| same(a, b)));
-        }
-        _ => {}
-    }
-    equal(expected, found)
-        || matches!((number(expected), number(found)), (Some(a), Some(b)) if (a - b).abs() <= 1e-9 * a.abs().max(1.0))
 }

@@ -186,6 +186,7 @@ fn scan(text: &str, at: usize, today: Date, before: &[Found]) -> Option<Found> {
         .or_else(|| number::scan(text, at, previous))
         .or_else(|| word::id(text, at, previous))
         .or_else(|| number::currency(text, at, previous))
+        .or_else(|| word::coin(text, at, previous))
         .or_else(|| word::name(text, at, previous, before))
 }
 

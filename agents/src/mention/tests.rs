@@ -125,3 +125,18 @@ fn a_span_ends_inside_the_text() {
         ["date 2024-10-24", "date 2025-01-03", "num 140000 km"]
     );
 }
+
+#[test]
+fn a_virtual_currency_is_named_as_its_ledger_names_it() {
+    assert_eq!(read("is gold inflating?"), ["name gold"]);
+    assert_eq!(read("金币通胀了吗"), ["name gold"]);
+    assert_eq!(read("鑽石產出"), ["name diamonds"]);
+    assert_eq!(read("a golden age of goldfish"), Vec::<String>::new());
+    assert_eq!(read("grant gold_500"), ["id gold_500"]);
+}
+
+#[test]
+fn days_of_retention_are_codes_and_no_bytes() {
+    assert_eq!(read("show D1 D7 D30"), ["id D1", "id D7", "id D30"]);
+    assert_eq!(read("bytes D1 07 D3"), ["hex D1 07 D3"]);
+}

@@ -192,7 +192,8 @@ impl Slot {
             SlotKind::Integer => {
                 // An amount of money counts nothing.
                 let counts = !matches!(mention.kind, Kind::Money { .. });
-                let value = hexadecimal(mention)
+                let value = day_number(&self.name, mention)
+                    .or_else(|| hexadecimal(mention))
                     .or_else(|| unit::convert(&self.name, &mention.kind).filter(|_| counts))?;
                 Value::from(value.is_integer().then(|| value.to_i64()).flatten()?)
             }
@@ -249,6 +250,14 @@ impl Slot {
 
     /// Turns a list mention into the array of this argument's values.
     pub fn resolve_list(&self, mention: &Mention, locale: &Locale) -> Option<Vec<Value>> {
+        if let Kind::Id { value } = &mention.kind
+            && self.kind == SlotKind::Integer
+            && value.contains('/')
+        {
+            // D1/D7/D30 is one code to the eye and three days to the trade.
+            let days = value.split('/').map(|part| day_of_code(&self.name, part));
+            return days.map(|day| Some(Value::from(day?.to_i64()?))).collect();
+        }
         let Kind::List { values } = &mention.kind else { return None };
         values
             .iter()
@@ -307,6 +316,18 @@ pub fn shape_at(args: &[Arg], path: &str) -> Option<Shape> {
     }
 }
 
+/// Reads `D7` as day 7 where the argument counts days; elsewhere it is a code.
+fn day_number(name: &str, mention: &Mention) -> Option<Decimal> {
+    let Kind::Id { value } = &mention.kind else { return None };
+    day_of_code(name, value)
+}
+
+fn day_of_code(name: &str, code: &str) -> Option<Decimal> {
+    let digits = code.strip_prefix(['D', 'd']).filter(|_| matches!(name, "days" | "rank_day"))?;
+    let plain = (1..=3).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    plain.then(|| digits.parse().ok()).flatten()
+}
+
 /// Reads `0x7E8` or `7E8h` as an integer.
 fn hexadecimal(mention: &Mention) -> Option<Decimal> {
     let (Kind::Id { value } | Kind::Hex { value }) = &mention.kind else { return None };
@@ -328,4 +349,25 @@ pub(crate) fn number(value: Decimal) -> Value {
         .ok()
         .and_then(Number::from_f64)
         .map_or(Value::Null, Value::Number)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::mention::find;
+
+    #[test]
+    fn a_day_of_retention_is_its_number_and_not_a_hexadecimal() {
+        let locale = Locale { timezone: "UTC".to_owned() };
+        let today = jiff::civil::date(2026, 11, 24);
+        let days = Slot::of("days", &json!({ "type": "integer" })).unwrap();
+        let all = find("D7 and D1/D7/D30", today);
+        assert_eq!(days.resolve(&all[0], &locale), Some(json!(7)));
+        assert_eq!(days.resolve_list(&all[1], &locale), Some(vec![json!(1), json!(7), json!(30)]));
+        let can = Slot::of("can_id", &json!({ "type": "integer" })).unwrap();
+        assert_eq!(can.resolve(&all[0], &locale), Some(json!(0xD7)));
+        assert_eq!(can.resolve_list(&all[1], &locale), None);
+    }
 }

@@ -73,7 +73,9 @@ fn read(
     let (at, currency) = (table.column("event_time")?, table.column("virtual_currency")?);
     let (flow, amount) = (table.column("flow")?, table.column("amount")?);
     let mut days = Days::new();
-    for row in table.rows.iter().filter(|row| row[currency] == args.virtual_currency) {
+    for row in
+        table.rows.iter().filter(|row| row[currency].eq_ignore_ascii_case(&args.virtual_currency))
+    {
         let day = cells::instant(&row[at], "/dataset")?.to_zoned_datetime(zone.clone()).date();
         let units = cells::number(&row[amount], "/dataset")?;
         if units < 0.0 {

@@ -40,7 +40,7 @@ impl Instant {
 
     /// Writes `at` in the offset of this instant.
     pub(super) fn write(&self, at: Timestamp) -> String {
-        let local = at.to_zoned(TimeZone::fixed(self.offset.unwrap_or(Offset::UTC)));
+        let local = at.to_zoned_datetime(TimeZone::fixed(self.offset.unwrap_or(Offset::UTC)));
         let zone = if self.offset.is_some() { "%:z" } else { "Z" };
         local.strftime(&format!("%Y-%m-%dT%H:%M:%S%.f{zone}")).to_string()
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use include_dir::{Dir, include_dir};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
 
@@ -99,6 +100,13 @@ impl PackFiles {
     }
 }
 
+impl FromIterator<(String, String)> for PackFiles {
+    /// Collects texts by their paths inside the pack.
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(files: I) -> Self {
+        Self(files.into_iter().map(|(path, text)| (path, Arc::from(text.into_bytes()))).collect())
+    }
+}
+
 /// A loaded pack.
 #[derive(Debug)]
 pub struct Pack {
@@ -139,6 +147,25 @@ impl Pack {
     /// Returns a tool by name.
     pub fn tool(&self, name: &str) -> Option<&Arc<ToolSpec>> {
         self.tools.iter().find(|tool| tool.name == name)
+    }
+
+    /// Reads a file that holds one JSON value a line; a pack without the file has none.
+    ///
+    /// # Errors
+    /// [`PackError::Invalid`] naming the line.
+    pub fn lines<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, PackError> {
+        let Some(bytes) = self.files.get(path) else { return Ok(Vec::new()) };
+        let text = String::from_utf8_lossy(bytes);
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+        lines
+            .map(|(i, line)| {
+                serde_json::from_str(line).map_err(|error| PackError::Invalid {
+                    pack: self.manifest.id.clone(),
+                    file: format!("{path}:{}", i + 1),
+                    message: error.to_string(),
+                })
+            })
+            .collect()
     }
 
     /// Returns the native body of a tool.

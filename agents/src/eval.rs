@@ -126,18 +126,7 @@ impl Outcome {
 /// # Errors
 /// [`PackError::Invalid`] naming the line.
 pub fn cases(pack: &Pack) -> Result<Vec<Case>, PackError> {
-    let Some(bytes) = pack.files.get("evals/cases.jsonl") else { return Ok(Vec::new()) };
-    let text = String::from_utf8_lossy(bytes);
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(i, line)| {
-            serde_json::from_str(line).map_err(|error| PackError::Invalid {
-                pack: pack.manifest.id.clone(),
-                file: format!("evals/cases.jsonl:{}", i + 1),
-                message: error.to_string(),
-            })
-        })
-        .collect()
+    pack.lines("evals/cases.jsonl")
 }
 
 /// Runs one case as a run of its own, on the pack's fixtures and without any approval.

@@ -1,4 +1,6 @@
 //! The shipped packs keep what they promise: laws, policy, answers, questions and cases.
+//!
+//! `DRAWS=1000 cargo test -p agents --test packs` tries the laws on more arguments.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
 use agents::judge::{Options, Section, Tally, judge};
@@ -6,7 +8,8 @@ use agents::pack::shipped;
 
 /// Judges one section of every shipped pack.
 fn tallies(section: Section) -> Vec<(String, Tally)> {
-    let options = Options { sections: vec![section], draws: 16, ..Options::default() };
+    let draws = std::env::var("DRAWS").ok().and_then(|draws| draws.parse().ok()).unwrap_or(16);
+    let options = Options { sections: vec![section], draws, ..Options::default() };
     shipped()
         .unwrap()
         .iter()

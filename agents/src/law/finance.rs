@@ -27,7 +27,7 @@ pub(super) const LAWS: &[Law] = &[
         check: a_slip_in_an_iban_is_caught,
     },
     Law {
-        name: "value at risk and expected shortfall never fall as confidence rises",
+        name: "value at risk and expected shortfall never fall as confidence rises, and no more days lose more than the confidence allows",
         industry: "finance",
         tool: "portfolio_risk",
         check: risk_rises_with_confidence,
@@ -166,6 +166,13 @@ fn risk_rises_with_confidence(
             ensure(shortfall >= risk - 0.01, || {
                 format!("{method} at {level}‰: a shortfall of {shortfall} is below the risk {risk}")
             })?;
+            if method == "historical" {
+                let worse = returns.iter().filter(|r| -**r * 1e6 > risk + 0.01).count();
+                // In whole numbers, as a share such as 0.05 is not exact in binary.
+                ensure(worse * 1000 <= (1000 - level as usize) * returns.len(), || {
+                    format!("{worse} of {} days lose more than {risk} at {level}‰", returns.len())
+                })?;
+            }
             let lower = before.insert(method.clone(), (risk, shortfall));
             ensure(lower.is_none_or(|(v, s)| risk >= v - 0.01 && shortfall >= s - 0.01), || {
                 format!("{method} at {level}‰: {risk} and {shortfall} are below {lower:?}")

@@ -46,6 +46,22 @@ A pack holds when every section does:
 
 Exit codes: 0 every section holds; 1 one does not; 2 there is no such pack, section, tool or folder.
 Laws of a tool that a pack lacks are skipped and counted.
+
+## Documents
+
+A document of a pack is a file `knowledge/ID.md` that begins with lines of `key: value` between two lines of `---`.
+
+| Key | What it says |
+|---|---|
+| `id`, `title`, `language`, `jurisdiction`, `source`, `version` | Who it is, in which language, where it holds and what it rests on |
+| `effective_from` | First day on which it holds |
+| `effective_to` | Last day on which it holds; open when absent |
+| `supersedes` | Documents, between commas, in whose place it stands from its first day on |
+| `review_by` | Day until which it counts as reviewed; an answer that cites it later carries a warning |
+
+A question is answered as of today, or as of the day that it names: `as of 2025-03-01`, `in force in March 2025`, `2025年3月時`, `截至2024年6月30日`.
+A month or year means its last day, or today while it still runs.
+Documents that do not hold on that day, or in whose place another one stands, are left out.
 ";
 
 /// Describes packs: tools, laws, documents, policy and cases of each.

@@ -98,12 +98,13 @@ impl Answers {
                 warning.get("message").and_then(Value::as_str).map(str::to_owned)
             }));
         }
+        warnings.extend(overdue(&citations, lang));
         Event::Answered { text: parts.join("\n\n"), citations, warnings }
     }
 
     /// Builds the answer that documents give.
     pub(crate) fn passages(&self, citations: Vec<Citation>, lang: &str) -> Event {
-        let parts: Vec<String> = citations
+        let mut parts: Vec<String> = citations
             .iter()
             .filter_map(|citation| match citation {
                 Citation::Document { title, heading, quote, .. } => {
@@ -118,7 +119,15 @@ impl Answers {
                 text: Phrase::NoDocument.say(lang).to_owned(),
             };
         }
-        Event::Answered { text: parts.join("\n\n"), citations, warnings: Vec::new() }
+        let as_of = citations.iter().find_map(|citation| match citation {
+            Citation::Document { as_of, .. } => as_of.as_ref(),
+            _ => None,
+        });
+        if let Some(day) = as_of {
+            parts.insert(0, format!("{} {day}", Phrase::AsOf.say(lang)));
+        }
+        let warnings = overdue(&citations, lang);
+        Event::Answered { text: parts.join("\n\n"), citations, warnings }
     }
 
     /// Asks for what a call lacks, with the schema's own description of each argument.
@@ -191,6 +200,16 @@ impl Answers {
     pub(crate) fn person(&self, lang: &str) -> Event {
         Event::Refused { reason: "person".to_owned(), text: Phrase::Person.say(lang).to_owned() }
     }
+}
+
+/// Warns of each cited document that is past its review date.
+fn overdue(citations: &[Citation], lang: &str) -> Vec<String> {
+    let late = citations.iter().filter_map(|citation| match citation {
+        Citation::Document { title, review_by, overdue: true, .. } => Some((title, review_by)),
+        _ => None,
+    });
+    let lead = Phrase::Overdue.say(lang);
+    late.map(|(title, review_by)| format!("{lead}: {title} ({review_by})")).collect()
 }
 
 /// Says which arguments nobody stated.

@@ -38,6 +38,12 @@ pub enum Citation {
         source: String,
         /// Day until which the document counts as reviewed, `YYYY-MM-DD`.
         review_by: String,
+        /// Whether that day was past when the document was cited.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        overdue: bool,
+        /// Day as of which the request asks, `YYYY-MM-DD`; absent where it names none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        as_of: Option<String>,
     },
     /// A dataset of the tenant that a tool read.
     Dataset {

@@ -25,6 +25,10 @@ pub enum Phrase {
     Person,
     /// An answer's template is broken.
     Template,
+    /// Lead of a document that nobody has reviewed in time.
+    Overdue,
+    /// Lead of the day as of which an answer holds.
+    AsOf,
 }
 
 impl Phrase {
@@ -71,6 +75,12 @@ impl Phrase {
                 "這件事須由專人決定。我是自動化助理，尚未執行任何動作；您的要求已保存在此紀錄中，交由團隊處理。",
                 "这件事须由专人决定。我是自动化助手，尚未执行任何操作；您的请求已保存在此记录中，交由团队处理。",
             ],
+            Self::Overdue => [
+                "This document is past its review date and may be out of date",
+                "此文件已過複審日期，內容可能已不適用",
+                "此文档已过复审日期，内容可能已不适用",
+            ],
+            Self::AsOf => ["As of", "截至", "截至"],
             Self::Template => ["The answer's template is broken", "回答範本有誤", "回答模板有误"],
         }
     }

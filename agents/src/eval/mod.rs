@@ -97,21 +97,7 @@ pub struct Planted {
 /// # Errors
 /// [`PackError::Invalid`] naming the line.
 pub fn cases(pack: &Pack) -> Result<Vec<Case>, PackError> {
-    let Some(bytes) = pack.files.get("evals/cases.jsonl") else { return Ok(Vec::new()) };
-    parse(&String::from_utf8_lossy(bytes)).map_err(|(line, message)| PackError::Invalid {
-        pack: pack.manifest.id.clone(),
-        file: format!("evals/cases.jsonl:{line}"),
-        message,
-    })
-}
-
-/// Reads cases, one JSON object a line.
-///
-/// # Errors
-/// The number of the first line that is no case, from 1, and why.
-pub fn parse(text: &str) -> Result<Vec<Case>, (usize, String)> {
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines.map(|(i, line)| serde_json::from_str(line).map_err(|e| (i + 1, e.to_string()))).collect()
+    pack.lines("evals/cases.jsonl")
 }
 
 /// The pack's fixtures, with the datasets of a case before them.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use include_dir::{Dir, include_dir};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
 
@@ -107,6 +108,13 @@ impl PackFiles {
     }
 }
 
+impl FromIterator<(String, String)> for PackFiles {
+    /// Collects texts by their paths inside the pack.
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(files: I) -> Self {
+        Self(files.into_iter().map(|(path, text)| (path, Arc::from(text.into_bytes()))).collect())
+    }
+}
+
 /// A loaded pack.
 #[derive(Debug)]
 pub struct Pack {
@@ -149,6 +157,19 @@ impl Pack {
         self.tools.iter().find(|tool| tool.name == name)
     }
 
+    /// Reads a file that holds one JSON value a line; a pack without the file has none.
+    ///
+    /// # Errors
+    /// [`PackError::Invalid`] naming the line.
+    pub fn lines<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, PackError> {
+        let Some(bytes) = self.files.get(path) else { return Ok(Vec::new()) };
+        json_lines(&String::from_utf8_lossy(bytes)).map_err(|(line, message)| PackError::Invalid {
+            pack: self.manifest.id.clone(),
+            file: format!("{path}:{line}"),
+            message,
+        })
+    }
+
     /// Returns the native body of a tool.
     pub fn native(&self, name: &str) -> Option<NativeFn> {
         domain::native(&self.manifest.id, name)
@@ -176,6 +197,15 @@ impl Pack {
         })?;
         Ok(result)
     }
+}
+
+/// Reads one JSON value a line; empty lines are skipped.
+///
+/// # Errors
+/// The number of the first line that does not read, from 1, and why.
+pub fn json_lines<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, (usize, String)> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines.map(|(i, line)| serde_json::from_str(line).map_err(|e| (i + 1, e.to_string()))).collect()
 }
 
 /// Returns the packs that ship in the binary, in order of their ids.

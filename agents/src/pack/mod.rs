@@ -6,7 +6,9 @@
 mod fixtures;
 mod load;
 mod manifest;
+mod page;
 
 pub use fixtures::{FixtureSource, MemoryEffects};
-pub use load::{Pack, PackError, PackFiles, shipped};
+pub use load::{Pack, PackError, PackFiles, json_lines, shipped};
 pub use manifest::{Kpi, Manifest};
+pub use page::page;

@@ -1,17 +1,16 @@
 //! `tessera pack eval`: what a planner makes of the cases of a pack.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use agents::eval::{self, Case, Outcome, Score, Summary};
-use agents::pack::{Pack, shipped};
+use agents::pack::{Pack, json_lines, shipped};
 use agents::run::Agent;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 
 use super::{CliError, say};
-use crate::config::Config;
 use crate::planner;
 
 /// The instant that counts as now in the shipped cases, which name relative days.
@@ -30,20 +29,14 @@ pub(super) struct EvalCommand {
 }
 
 /// Runs the cases one after the other and prints the figures.
-pub(super) async fn eval(config: &Config, command: EvalCommand) -> Result<(), CliError> {
+pub(super) fn eval(folder: Option<&Path>, command: &EvalCommand) -> Result<(), CliError> {
     let pack = find(&command.pack)?;
-    let cases = read(&pack, command.cases.as_ref())?;
-    let planner = planner::load(config.planner.as_deref()).map_err(CliError::Planner)?;
-    let json = command.json;
-    let work = tokio::task::spawn_blocking(move || {
-        let agent = Agent::new(pack, planner).map_err(|error| CliError::Pack(error.to_string()))?;
-        outcomes(&agent, &cases)
-    });
-    let outcomes = work.await.map_err(std::io::Error::other)??;
-    let summary = Summary::of(&outcomes);
-    if json {
-        let text = serde_json::to_string(&summary).map_err(std::io::Error::other)?;
-        say(text)?;
+    let cases = read(&pack, command.cases.as_deref())?;
+    let planner = planner::load(folder).map_err(CliError::Planner)?;
+    let agent = Agent::new(pack, planner).map_err(|error| CliError::Pack(error.to_string()))?;
+    let summary = Summary::of(&outcomes(&agent, &cases)?);
+    if command.json {
+        say(serde_json::to_string(&summary).map_err(std::io::Error::other)?)?;
     } else {
         print(&summary)?;
     }
@@ -61,14 +54,14 @@ fn find(name: &str) -> Result<Arc<Pack>, CliError> {
     })
 }
 
-fn read(pack: &Pack, path: Option<&PathBuf>) -> Result<Vec<Case>, CliError> {
+fn read(pack: &Pack, path: Option<&Path>) -> Result<Vec<Case>, CliError> {
     let Some(path) = path else {
         return eval::cases(pack).map_err(|error| CliError::Pack(error.to_string()));
     };
     let shown = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|error| CliError::Input(format!("cannot read {shown}: {error}")))?;
-    eval::parse(&text)
+    json_lines(&text)
         .map_err(|(line, message)| CliError::Input(format!("{shown}, line {line}: {message}")))
 }
 

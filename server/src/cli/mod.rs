@@ -6,8 +6,10 @@
 mod admin;
 mod ask;
 mod demo;
+mod eval;
 mod model;
 mod open;
+mod pack;
 mod serve;
 
 use std::ffi::OsString;
@@ -46,6 +48,9 @@ enum Command {
     /// Train planners.
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// List, judge and describe the packs.
+    #[command(subcommand)]
+    Pack(pack::PackCommand),
     /// Make a one-time login link for a joint venture.
     Login {
         /// Name of the joint venture.
@@ -82,6 +87,9 @@ pub enum CliError {
     /// The run ended with an error, which was printed.
     #[error("the run failed: {0}")]
     Run(String),
+    /// A pack does not keep what it promises; the faults were printed.
+    #[error("these packs do not hold: {0}")]
+    Judged(String),
     /// Reading or writing failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -93,7 +101,12 @@ impl CliError {
             Self::Input(_) => 2,
             Self::Cluster(_) | Self::Store(StoreError::Database(_)) => 3,
             Self::Port { .. } => 4,
-            Self::Store(_) | Self::Pack(_) | Self::Planner(_) | Self::Run(_) | Self::Io(_) => 1,
+            Self::Store(_)
+            | Self::Pack(_)
+            | Self::Planner(_)
+            | Self::Run(_)
+            | Self::Judged(_)
+            | Self::Io(_) => 1,
         }
     }
 }
@@ -118,6 +131,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Key(command) => admin::key(&cli.config, command).await,
             Command::Ask(command) => ask::ask(&cli.config, command).await,
             Command::Model(command) => model::model(command).await,
+            Command::Pack(command) => pack::pack(&cli.config, command).await,
             Command::Login { tenant } => admin::login(&cli.config, &tenant).await,
         }
     });

@@ -1,0 +1,291 @@
+//! `tessera pack`: what the packs hold, and whether they keep what they promise.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use agents::judge::{JUDGED_AT, Options, Progress, Report, Section, judge};
+use agents::pack::{Pack, PackFiles, page, shipped};
+use clap::{Args, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{CliError, say};
+use crate::config::Config;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PackCommand {
+    /// List the packs and what each holds.
+    List,
+    /// Judge a pack by its own vectors, laws, policy, questions, answers and cases.
+    ///
+    /// Ends with 0 when every section holds, 1 when one does not, and 2 when there is no such pack
+    /// or its folder cannot be read.
+    Test(TestCommand),
+    /// Plan and run the evaluation cases of a pack, or of a file, and count what is right.
+    ///
+    /// Ends with 1 when a forbidden tool was called, and 2 when there is no such pack or the file
+    /// holds no cases.
+    Eval(super::eval::EvalCommand),
+    /// Write the page that describes the packs, made from the packs themselves.
+    Docs {
+        /// File to write; standard output when absent.
+        #[arg(long)]
+        write: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TestCommand {
+    /// Pack to judge.
+    #[arg(required_unless_present_any = ["all", "folder"])]
+    name: Option<String>,
+    /// Judge every shipped pack.
+    #[arg(long, conflicts_with_all = ["name", "folder"])]
+    all: bool,
+    /// Read the pack from this folder and not from the program.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// Judge only these sections.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// Judge only the vectors, invalid cases, laws and answers of this tool.
+    #[arg(long)]
+    tool: Option<String>,
+    /// Seed of the laws' arguments.
+    #[arg(long, default_value_t = Options::default().seed)]
+    seed: u64,
+    /// Draws for each law.
+    #[arg(long, default_value_t = Options::default().draws)]
+    draws: u32,
+    /// Print the reports as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--only` may name.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Part {
+    /// Known answers and calls that must be refused.
+    Vectors,
+    /// Laws on drawn arguments.
+    Laws,
+    /// Cases that each rule allows and stops.
+    Policy,
+    /// Questions whose document must be among the first five.
+    Retrieval,
+    /// Known answers said in each language.
+    Answers,
+    /// Form and number of the evaluation cases.
+    CasesFormat,
+}
+
+impl Part {
+    fn sections(self) -> &'static [Section] {
+        match self {
+            Self::Vectors => &[Section::Vectors, Section::Invalid],
+            Self::Laws => &[Section::Laws],
+            Self::Policy => &[Section::Policy],
+            Self::Retrieval => &[Section::Retrieval],
+            Self::Answers => &[Section::Answers],
+            Self::CasesFormat => &[Section::CasesFormat],
+        }
+    }
+}
+
+/// Runs a `pack` command.
+pub(super) async fn pack(config: &Config, command: PackCommand) -> Result<(), CliError> {
+    let planner = config.planner.clone();
+    // A judgement computes for seconds, which must not hold up the runtime's threads.
+    let done = tokio::task::spawn_blocking(move || match command {
+        PackCommand::Eval(command) => super::eval::eval(planner.as_deref(), &command),
+        PackCommand::List => list(),
+        PackCommand::Test(command) => test(&command),
+        PackCommand::Docs { write } => docs(write.as_deref()),
+    });
+    done.await.map_err(std::io::Error::other)?
+}
+
+fn packs() -> Result<&'static [Arc<Pack>], CliError> {
+    shipped().map_err(|error| CliError::Pack(error.to_string()))
+}
+
+fn list() -> Result<(), CliError> {
+    say(format_args!(
+        "{:<12} {:>8} {:>6} {:>10} {:>6}  title",
+        "pack", "version", "tools", "documents", "cases"
+    ))?;
+    for pack in packs()? {
+        let cases = agents::eval::cases(pack).map_err(|error| CliError::Pack(error.to_string()))?;
+        let documents = pack.files.below("knowledge/").filter(|(path, _)| path.ends_with(".md"));
+        let manifest = &pack.manifest;
+        say(format_args!(
+            "{:<12} {:>8} {:>6} {:>10} {:>6}  {}",
+            manifest.id,
+            manifest.version,
+            pack.tools.len(),
+            documents.count(),
+            cases.len(),
+            manifest.title
+        ))?;
+    }
+    Ok(())
+}
+
+fn docs(write: Option<&std::path::Path>) -> Result<(), CliError> {
+    let text = page(packs()?).map_err(|error| CliError::Pack(error.to_string()))?;
+    match write {
+        Some(path) => {
+            std::fs::write(path, text)?;
+            say(format_args!("wrote {}", path.display()))
+        }
+        None => {
+            use std::io::Write as _;
+            let mut out = std::io::stdout().lock();
+            out.write_all(text.as_bytes())?;
+            Ok(out.flush()?)
+        }
+    }
+}
+
+/// Returns the packs that a command is about.
+fn chosen(command: &TestCommand) -> Result<Vec<Arc<Pack>>, CliError> {
+    if command.all {
+        return Ok(packs()?.to_vec());
+    }
+    if let Some(folder) = &command.folder {
+        let input = |error: agents::pack::PackError| CliError::Input(error.to_string());
+        let files = PackFiles::from_folder(folder).map_err(input)?;
+        let name = folder.display().to_string();
+        let pack = Pack::from_files(&name, files).map_err(input)?;
+        return match command.name.as_ref().filter(|name| **name != pack.manifest.id) {
+            Some(name) => Err(CliError::Input(format!(
+                "{} holds the pack `{}` and not `{name}`",
+                folder.display(),
+                pack.manifest.id
+            ))),
+            None => Ok(vec![Arc::new(pack)]),
+        };
+    }
+    let name = command.name.as_deref().unwrap_or_default();
+    let known = packs()?;
+    match known.iter().find(|pack| pack.manifest.id == name) {
+        Some(pack) => Ok(vec![Arc::clone(pack)]),
+        None => {
+            let names: Vec<&str> = known.iter().map(|pack| pack.manifest.id.as_str()).collect();
+            Err(CliError::Input(format!(
+                "there is no pack `{name}`; there are: {}",
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+fn options(command: &TestCommand) -> Options {
+    let wanted = |section: &Section| {
+        command.only.is_empty() || command.only.iter().any(|part| part.sections().contains(section))
+    };
+    Options {
+        sections: Section::ALL.into_iter().filter(wanted).collect(),
+        seed: command.seed,
+        draws: command.draws,
+        tool: command.tool.clone(),
+    }
+}
+
+fn test(command: &TestCommand) -> Result<(), CliError> {
+    let packs = chosen(command)?;
+    if let Some(tool) = &command.tool
+        && packs.iter().all(|pack| pack.tool(tool).is_none())
+    {
+        return Err(CliError::Input(format!("no chosen pack has a tool `{tool}`")));
+    }
+    let options = options(command);
+    let mut reports = Vec::new();
+    for pack in &packs {
+        let report = watched(pack, &options, command.json)?;
+        if !command.json {
+            tell(&report, command)?;
+        }
+        reports.push(report);
+    }
+    if command.json {
+        let text = serde_json::to_string_pretty(&reports).map_err(std::io::Error::other)?;
+        say(text)?;
+    }
+    let failed: Vec<&str> = reports
+        .iter()
+        .filter(|report| !report.holds())
+        .map(|report| report.pack.as_str())
+        .collect();
+    if failed.is_empty() { Ok(()) } else { Err(CliError::Judged(failed.join(", "))) }
+}
+
+/// Judges a pack with a bar on a terminal, and with a line a section elsewhere.
+fn watched(pack: &Pack, options: &Options, quiet: bool) -> Result<Report, CliError> {
+    let terminal = std::io::stderr().is_terminal();
+    // A bar on something else than a terminal draws nothing.
+    let bar = ProgressBar::new(0).with_style(style());
+    let mut before = None;
+    let report = judge(pack, options, &mut |progress: Progress| {
+        bar.set_length(progress.total as u64);
+        bar.set_position(progress.done as u64);
+        if before.replace(progress.section) != Some(progress.section) {
+            bar.set_message(progress.section.name());
+            if !terminal && !quiet {
+                // A line that cannot be written must not end the judgement.
+                drop(say(format_args!("{}: {} …", pack.manifest.id, progress.section.name())));
+            }
+        }
+    });
+    bar.finish_and_clear();
+    report.map_err(|error| CliError::Pack(error.to_string()))
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("{bar:30} {pos:>4} of {len}  {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn tell(report: &Report, command: &TestCommand) -> Result<(), CliError> {
+    let mut laws = String::new();
+    if report.sections.iter().any(|tally| tally.section == Section::Laws) {
+        laws = format!("; laws from seed {}, {} draws each", command.seed, command.draws);
+    }
+    say(format_args!("\n{} {} as of {}{laws}", report.pack, report.version, &JUDGED_AT[..10]))?;
+    let line = |name: &str, counts: [usize; 4], ms: f64, verdict: &str| {
+        let [passed, failed, skipped, total] = counts;
+        say(format_args!(
+            "{name:<14} {passed:>7} {failed:>7} {skipped:>8} {total:>7} {:>8.2} s  {verdict}",
+            ms / 1e3
+        ))
+    };
+    say(format_args!(
+        "{:<14} {:>7} {:>7} {:>8} {:>7} {:>10}",
+        "section", "passed", "failed", "skipped", "total", "time"
+    ))?;
+    let (mut sums, mut time) = ([0; 4], 0.0);
+    for tally in &report.sections {
+        let counts = [tally.passed, tally.failed, tally.skipped, tally.total];
+        let verdict = match (tally.holds, tally.failed) {
+            (true, 0) => "holds",
+            (true, _) => "holds (nine in ten suffice)",
+            (false, _) => "FAILS",
+        };
+        line(tally.section.name(), counts, tally.ms, verdict)?;
+        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        time += tally.ms;
+    }
+    line("total", sums, time, if report.holds() { "holds" } else { "FAILS" })?;
+    for tally in &report.sections {
+        let found = tally.faults.iter().map(|fault| ("✗", fault));
+        for (mark, finding) in found.chain(tally.skips.iter().map(|skip| ("–", skip))) {
+            say(format_args!(
+                "{mark} {}: {}: {}",
+                tally.section.name(),
+                finding.check,
+                finding.message
+            ))?;
+        }
+    }
+    Ok(())
+}

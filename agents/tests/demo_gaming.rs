@@ -173,7 +173,10 @@ fn the_fraud_ring_is_found_with_few_honest_people_among_it() {
     let mut suspects = BTreeSet::new();
     for ruleset in ["card_testing", "device_fan_out"] {
         let arguments = json!({"ruleset": ruleset, "dataset": "demo_payments"});
-        suspects.extend(found(&studio.call("fraud_screen", &arguments), "player_ids"));
+        let hits = found(&studio.call("fraud_screen", &arguments), "player_ids");
+        let (recall, precision) = rates(&hits, &ring);
+        assert!(recall >= 0.90 && precision >= 0.85, "{ruleset}: {recall}, {precision}");
+        suspects.extend(hits);
     }
     let (recall, precision) = rates(&suspects, &ring);
     assert!(recall >= 0.95, "recall {recall}");

@@ -70,12 +70,14 @@ fn changed(text: &str, at: usize, by: u8) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// Swaps two neighbours; `None` ⇐ they are the same.
+/// Swaps two neighbours of one kind; `None` ⇐ they are the same or a digit beside a letter, whose
+/// exchange the standard does not promise to catch.
 fn swapped(text: &str, at: usize) -> Option<String> {
     let mut bytes = text.as_bytes().to_vec();
     let at = at % (bytes.len() - 1);
+    let one_kind = bytes[at].is_ascii_digit() == bytes[at + 1].is_ascii_digit();
     bytes.swap(at, at + 1);
-    (bytes[at] != bytes[at + 1]).then(|| String::from_utf8(bytes).unwrap())
+    (one_kind && bytes[at] != bytes[at + 1]).then(|| String::from_utf8(bytes).unwrap())
 }
 
 fn is_valid(kind: &str, value: &str) -> bool {
@@ -129,7 +131,6 @@ proptest! {
         digits in "[0-9]{18}", entity in "[0-9A-Z]{18}", at in 0_usize..40, by in 0_u8..25,
     ) {
         let iban = completed("iban", 2, |check| format!("DE{check}{digits}"));
-        // Another country has another length, so a slip there is caught as well.
         prop_assert!(!is_valid("iban", &changed(&iban, at, by)), "{}", iban);
         let lei = completed("lei", 2, |check| format!("{entity}{check}"));
         prop_assert!(!is_valid("lei", &changed(&lei, at, by)), "{}", lei);

@@ -218,7 +218,10 @@ fn assumptions(call: &CallPlan, lang: &str) -> Option<String> {
         .origins
         .iter()
         .filter_map(|origin| match origin {
-            Origin::Assumed { pointer, value } if pointer != "/idempotency_key" => {
+            // Nobody needs to read a key, or in which language they read.
+            Origin::Assumed { pointer, value }
+                if !matches!(pointer.as_str(), "/idempotency_key" | "/lang") =>
+            {
                 Some(format!("`{} = {value}`", pointer.trim_start_matches('/')))
             }
             _ => None,

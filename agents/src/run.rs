@@ -13,11 +13,12 @@ use serde_json::Value;
 use crate::answer::Answers;
 use crate::event::{Citation, Event};
 use crate::pack::{Pack, PackError};
-use crate::plan::{CallPlan, Decision, Plan, Planner, Planning};
+use crate::plan::arg::Locale;
+use crate::plan::{CallPlan, Decision, Plan, Planner, Planning, field};
 use crate::policy::{Policy, Verdict};
 use crate::port::{DatasetSource, EffectPort};
 use crate::retrieve::Knowledge;
-use crate::tool::{Approval, Limits, ToolContext, arguments_sha256};
+use crate::tool::{Approval, Limits, ToolContext, ToolError, ToolSpec, arguments_sha256};
 
 /// Longest request that is planned, in bytes of UTF-8.
 pub const MAX_REQUEST_BYTES: usize = 16 * 1024;
@@ -101,6 +102,18 @@ impl Agent {
             planning: Planning::new(Arc::clone(&pack), planner)?,
             pack,
         })
+    }
+
+    /// Builds an agent of the same pack and planner with other files beside the pack's own.
+    ///
+    /// # Errors
+    /// [`PackError`] when one of them is broken.
+    pub fn with_files(
+        &self,
+        files: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, PackError> {
+        let pack = Pack::from_files(&self.pack.manifest.id, self.pack.files.with(files))?;
+        Self::new(Arc::new(pack), Arc::clone(self.planning.planner()))
     }
 
     /// Returns the pack.
@@ -226,9 +239,20 @@ impl Agent {
             })
             .collect();
         let index = results.len();
-        let Some(call) = calls.get(index) else {
-            let citations = self.citations(calls, &results, request, lang, now);
-            return Next::Append(self.answers.results(calls, &results, citations, lang));
+        let made = match self.settled(calls, &results, settings) {
+            Ok(made) => made,
+            Err((tool, error)) => {
+                return Next::Append(self.answers.failed(
+                    &tool,
+                    error.code(),
+                    &error.to_string(),
+                    lang,
+                ));
+            }
+        };
+        let Some(call) = made.get(index) else {
+            let citations = self.citations(&made, &results, request, lang, now);
+            return Next::Append(self.answers.results(&made, &results, citations, lang));
         };
         let decided = journal.iter().any(
             |e| matches!(e, Event::ApprovalDecided { index: i, approved: true, .. } if *i == index),
@@ -256,6 +280,33 @@ impl Agent {
             });
         }
         Next::Execute { started: Event::start_of(index, call), journaled: false }
+    }
+
+    /// Returns the calls whose arguments are known, the next one among them: values of earlier
+    /// results are filled in and the whole schema is checked again.
+    fn settled(
+        &self,
+        calls: &[CallPlan],
+        results: &[&Value],
+        settings: &Settings,
+    ) -> Result<Vec<CallPlan>, (String, ToolError)> {
+        let locale = Locale { timezone: settings.timezone.clone() };
+        let mut made: Vec<CallPlan> = Vec::with_capacity(calls.len());
+        let mut earlier: Vec<(&ToolSpec, &Value)> = Vec::with_capacity(results.len());
+        for (index, call) in calls.iter().take(results.len() + 1).enumerate() {
+            let spec = self.pack.tool(&call.tool);
+            let mut call = call.clone();
+            if let Some(spec) = spec.filter(|_| field::is_pending(&call.arguments)) {
+                call.arguments = field::settle(spec, &call.arguments, &earlier, &locale)
+                    .and_then(|settled| spec.check_arguments(&settled).map(|()| settled))
+                    .map_err(|error| (call.tool.clone(), error))?;
+            }
+            made.push(call);
+            if let (Some(spec), Some(result)) = (spec, results.get(index)) {
+                earlier.push((spec, result));
+            }
+        }
+        Ok(made)
     }
 
     /// Returns what an answer rests on: methods and datasets of the calls, and for each tool the

@@ -177,6 +177,21 @@ impl Tokenizer {
         self.inner.token_to_id(&full).ok_or(TokenizerError::UnknownSpecial(full))
     }
 
+    /// Adds special tokens by their bracketed names at the end of the vocabulary; those that are there
+    /// stay where they are.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Train`] ⇐ the library refuses them.
+    pub fn with_special(&self, names: &[String]) -> Result<Self, TokenizerError> {
+        let mut inner = self.inner.clone();
+        let new = names.iter().filter(|name| inner.token_to_id(name).is_none());
+        let new: Vec<AddedToken> =
+            new.map(|name| AddedToken::from(name.clone(), true).normalized(false)).collect();
+        inner.add_special_tokens(&new);
+        let text = inner.to_string(false).map_err(|e| TokenizerError::Train(e.to_string()))?;
+        Self::from_bytes(text.as_bytes())
+    }
+
     /// Returns the token that ends a text by its usual name, if there is one.
     pub fn end_token(&self) -> Option<u32> {
         END_NAMES.iter().find_map(|name| self.inner.token_to_id(name))
@@ -337,6 +352,18 @@ mod tests {
         let ids = tokenizer.encode_prompt(&prompt).unwrap();
         assert_eq!(ids.iter().filter(|id| **id == tools).count(), 1);
         assert!(matches!(tokenizer.special("nope"), Err(TokenizerError::UnknownSpecial(_))));
+    }
+
+    #[test]
+    fn a_special_token_is_added_at_the_end_and_only_once() {
+        let tokenizer = trained();
+        let names = ["<|tools|>".to_owned(), "<|result|>".to_owned()];
+        let wider = tokenizer.with_special(&names).unwrap();
+        assert_eq!(wider.vocab_size(), tokenizer.vocab_size() + 1);
+        assert_eq!(wider.special("result").unwrap() as usize, tokenizer.vocab_size());
+        assert_eq!(wider.special("tools").unwrap(), tokenizer.special("tools").unwrap());
+        let text = "Borrow 35000 請計算 {\"amount\":1}";
+        assert_eq!(wider.encode(text).unwrap(), tokenizer.encode(text).unwrap());
     }
 
     #[test]

@@ -37,7 +37,8 @@ pub struct CallView {
     pub tool: String,
     /// What the call changes.
     pub effect: Effect,
-    /// Checked arguments.
+    /// Checked arguments; before the call begins, one that an earlier result gives is
+    /// `{"$from": 0, "pointer": "/payment"}`.
     pub arguments: Value,
     /// Where it stands.
     pub status: CallStatus,
@@ -155,8 +156,12 @@ impl RunView {
         match event {
             Event::Created { .. } => {}
             Event::Planned { plan } => self.planned(plan),
-            Event::CallStarted { index, .. } => self.set(index, CallStatus::Running),
-            Event::ApprovalRequested { index, .. } => self.set(index, CallStatus::WaitingApproval),
+            Event::CallStarted { index, arguments, .. } => {
+                self.settle(index, arguments, CallStatus::Running);
+            }
+            Event::ApprovalRequested { index, arguments, .. } => {
+                self.settle(index, arguments, CallStatus::WaitingApproval);
+            }
             Event::ApprovalDecided { index, approved, by, .. } => {
                 self.set(index, if approved { CallStatus::Approved } else { CallStatus::Rejected });
                 if let Some(call) = self.calls.get_mut(index) {
@@ -217,6 +222,14 @@ impl RunView {
                 .collect();
         }
         self.plan = Some(plan);
+    }
+
+    /// Notes the arguments that a call really gets: what an earlier result gives is now known.
+    fn settle(&mut self, index: usize, arguments: Value, status: CallStatus) {
+        self.set(index, status);
+        if let Some(call) = self.calls.get_mut(index) {
+            call.arguments = arguments;
+        }
     }
 
     fn set(&mut self, index: usize, status: CallStatus) {

@@ -132,7 +132,11 @@ impl Mention {
             Kind::Currency { value } => format!("currency {value}"),
             Kind::List { .. } => "list".to_owned(),
             Kind::Id { value } => format!("id {}", word::shape(value)),
-            Kind::Hex { .. } => "hex".to_owned(),
+            // The first byte tells what the bytes are: an answer of OBD, of UDS, or neither.
+            Kind::Hex { value } => {
+                let bytes = value.trim_start_matches("0x");
+                format!("hex {}", bytes.get(..2).unwrap_or(bytes).to_ascii_lowercase())
+            }
             // A capital does not make a name: the planner still needs the words.
             Kind::Name { value } => {
                 format!("name {}", value.chars().take(MAX_SHOWN).collect::<String>())
@@ -189,6 +193,7 @@ fn scan(text: &str, at: usize, today: Date, before: &[Found]) -> Option<Found> {
         .or_else(|| number::scan(text, at, previous))
         .or_else(|| word::id(text, at, previous))
         .or_else(|| number::currency(text, at, previous))
+        .or_else(|| word::coin(text, at, previous))
         .or_else(|| word::name(text, at, previous, before))
 }
 

@@ -141,3 +141,18 @@ fn every_mention_is_read_back_from_the_journal_as_it_was_written() {
         assert_eq!(read, found, "{written}");
     }
 }
+
+#[test]
+fn a_virtual_currency_is_named_as_its_ledger_names_it() {
+    assert_eq!(read("is gold inflating?"), ["name gold"]);
+    assert_eq!(read("金币通胀了吗"), ["name gold"]);
+    assert_eq!(read("鑽石產出"), ["name diamonds"]);
+    assert_eq!(read("a golden age of goldfish"), Vec::<String>::new());
+    assert_eq!(read("grant gold_500"), ["id gold_500"]);
+}
+
+#[test]
+fn days_of_retention_are_codes_and_no_bytes() {
+    assert_eq!(read("show D1 D7 D30"), ["id D1", "id D7", "id D30"]);
+    assert_eq!(read("bytes D1 07 D3"), ["hex D1 07 D3"]);
+}

@@ -65,7 +65,11 @@ pub(super) fn hex(text: &str, at: usize, previous: Option<char>) -> Option<Found
         (has_letter && has_digit) || t.starts_with('0') || matches!(*t, "FF" | "ff" | "AA" | "aa")
     });
     let clock = value.contains(':') && tokens.len() <= 3;
-    (telling && !clock && (tokens.len() >= 3 || !value.contains(':'))).then(|| Found {
+    // "D1 D7" are days of retention; a payload of such bytes alone is unheard of.
+    let days = tokens
+        .iter()
+        .all(|t| t.strip_prefix(['D', 'd']).is_some_and(|n| n.chars().all(|c| c.is_ascii_digit())));
+    (telling && !clock && !days && (tokens.len() >= 3 || !value.contains(':'))).then(|| Found {
         start: at,
         end: at + value.len(),
         kind: Kind::Hex { value: value.to_owned() },
@@ -129,7 +133,7 @@ fn is_ordinal(value: &str) -> bool {
 }
 
 /// Words that begin a sentence or a clause with a capital without being a name.
-const NOT_NAMES: &str = " a an and any are at because before bill by calculate can check compare compute could create decode did do does evaluate find finish for forecast from get give given grant has have hello help hey hi how i if in is it its just let list look make map match may me my no not of on once open our pay plan please pull put rank rate read refund run schedule score screen see show should since so split sum tell than thanks that the their then there they this to today total translate two under use validate verify want was we were what when where which who why will with work would yes you your after also as but explain estimate book opt answer between customer player account order invoice issue date day loan battery plant site depot vehicle car engine vin iban bic lei dtc can obd uds var apr irr npv xirr pv ev ai api id usd kw kwh mwh mw co2 saidi saifi caidi maifi glicko elo openskill level hard soft pity dau arpu ok hmm btw asap fyi re mom boss";
+const NOT_NAMES: &str = " a an and any are at because before bill by calculate can check compare compute could create decode did do does evaluate find finish for forecast from get give given grant has have hello help hey hi how i if in is it its just let list look make map match may me my no not of on once open our pay plan please pull put rank rate read refund run schedule score screen see show should since so split sum tell than thanks that the their then there they this to today total translate two under use validate verify want was we were what when where which who why will with work would yes you your after also as but explain estimate book opt answer between customer player account order invoice issue date day loan battery plant site depot vehicle car engine vin iban bic lei dtc can obd uds var apr irr npv xirr pv ev ai api id usd kw kwh mwh mw co2 saidi saifi caidi maifi glicko elo openskill level hard soft pity dau arpu ok hmm btw asap fyi re mom boss cohort cohorts";
 
 /// One or more capitalised Latin words that name someone or something.
 pub(super) fn name(
@@ -158,6 +162,48 @@ pub(super) fn name(
     }
     let end = at + found.len();
     Some(Found { start: at, end, kind: Kind::Name { value: found.to_owned() } })
+}
+
+/// Virtual currencies by the words that players and designers use, longest first where one begins
+/// another, with the name that a ledger gives them.
+const COINS: [(&str, &str); 21] = [
+    ("gold coins", "gold"),
+    ("gold", "gold"),
+    ("gemstones", "gems"),
+    ("gems", "gems"),
+    ("diamonds", "diamonds"),
+    ("crystals", "crystals"),
+    ("coins", "coins"),
+    ("silver coins", "silver"),
+    ("金幣", "gold"),
+    ("金币", "gold"),
+    ("銀幣", "silver"),
+    ("银币", "silver"),
+    ("寶石", "gems"),
+    ("宝石", "gems"),
+    ("鑽石", "diamonds"),
+    ("钻石", "diamonds"),
+    ("水晶", "crystals"),
+    ("代幣", "tokens"),
+    ("代币", "tokens"),
+    ("點券", "points"),
+    ("点券", "points"),
+];
+
+/// A virtual currency of a game, which is written without a capital and in no code.
+pub(super) fn coin(text: &str, at: usize, previous: Option<char>) -> Option<Found> {
+    let rest = &text[at..];
+    let (word, value) = COINS.iter().find(|(word, _)| {
+        rest.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word))
+    })?;
+    let next = rest[word.len()..].chars().next();
+    let latin = word.is_ascii();
+    let apart = boundary(previous) && !next.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
+    (!latin || apart).then(|| Found {
+        start: at,
+        end: at + word.len(),
+        kind: Kind::Name { value: (*value).to_owned() },
+    })
 }
 
 fn ordinary(word: &str) -> bool {

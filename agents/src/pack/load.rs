@@ -86,6 +86,14 @@ impl PackFiles {
         Ok(Self(files))
     }
 
+    /// Returns the files with others beside them or in their place.
+    #[must_use]
+    pub fn with(&self, files: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut all = self.0.clone();
+        all.extend(files.into_iter().map(|(path, text)| (path, Arc::from(text.into_bytes()))));
+        Self(all)
+    }
+
     /// Returns a file.
     pub fn get(&self, path: &str) -> Option<&Arc<[u8]>> {
         self.0.get(path)
@@ -155,17 +163,11 @@ impl Pack {
     /// [`PackError::Invalid`] naming the line.
     pub fn lines<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, PackError> {
         let Some(bytes) = self.files.get(path) else { return Ok(Vec::new()) };
-        let text = String::from_utf8_lossy(bytes);
-        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-        lines
-            .map(|(i, line)| {
-                serde_json::from_str(line).map_err(|error| PackError::Invalid {
-                    pack: self.manifest.id.clone(),
-                    file: format!("{path}:{}", i + 1),
-                    message: error.to_string(),
-                })
-            })
-            .collect()
+        json_lines(&String::from_utf8_lossy(bytes)).map_err(|(line, message)| PackError::Invalid {
+            pack: self.manifest.id.clone(),
+            file: format!("{path}:{line}"),
+            message,
+        })
     }
 
     /// Returns the native body of a tool.
@@ -195,6 +197,15 @@ impl Pack {
         })?;
         Ok(result)
     }
+}
+
+/// Reads one JSON value a line; empty lines are skipped.
+///
+/// # Errors
+/// The number of the first line that does not read, from 1, and why.
+pub fn json_lines<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, (usize, String)> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines.map(|(i, line)| serde_json::from_str(line).map_err(|e| (i + 1, e.to_string()))).collect()
 }
 
 /// Returns the packs that ship in the binary, in order of their ids.

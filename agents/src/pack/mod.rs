@@ -9,6 +9,6 @@ mod manifest;
 mod page;
 
 pub use fixtures::{FixtureSource, MemoryEffects};
-pub use load::{Pack, PackError, PackFiles, shipped};
+pub use load::{Pack, PackError, PackFiles, json_lines, shipped};
 pub use manifest::{Kpi, Manifest};
 pub use page::page;

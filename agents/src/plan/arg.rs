@@ -192,7 +192,8 @@ impl Slot {
             SlotKind::Integer => {
                 // An amount of money counts nothing.
                 let counts = !matches!(mention.kind, Kind::Money { .. });
-                let value = hexadecimal(mention)
+                let value = day_number(&self.name, mention)
+                    .or_else(|| hexadecimal(mention))
                     .or_else(|| unit::convert(&self.name, &mention.kind).filter(|_| counts))?;
                 Value::from(value.is_integer().then(|| value.to_i64()).flatten()?)
             }
@@ -218,6 +219,30 @@ impl Slot {
         self.fits(&value).then_some(value)
     }
 
+    /// Tells whether a value named `name` in an earlier result may fill this argument. The units in
+    /// both names must be of one kind; a text fills only an argument of its own name, and a bare
+    /// number one whose name shares a word with its own, since nothing else says what it counts.
+    pub fn takes(&self, name: &str, value: &Mention, locale: &Locale) -> bool {
+        let tail = |long: &str, short: &str| {
+            long.strip_suffix(short).is_some_and(|head| head.is_empty() || head.ends_with('_'))
+        };
+        let named = tail(&self.name, name) || tail(name, &self.name);
+        let shared = name.split('_').any(|word| self.name.split('_').any(|own| own == word));
+        match (self.kind, &value.kind) {
+            (SlotKind::Text, Kind::Id { .. } | Kind::Number { .. }) => named,
+            (SlotKind::Text | SlotKind::Json, _) | (_, Kind::Id { .. }) => false,
+            _ => {
+                let units = match (unit::of_name(&self.name), unit::of_name(name)) {
+                    (Some(unit), Some(_)) => unit::states(unit, &value.kind) || named,
+                    (Some(_), None) => false,
+                    (None, Some(unit)) => matches!(unit, unit::Unit::Measure(_)) && shared,
+                    (None, None) => shared || !matches!(value.kind, Kind::Number { .. }),
+                };
+                units && self.resolve(value, locale).is_some()
+            }
+        }
+    }
+
     /// Tells whether a mention states the unit that the argument's name carries.
     pub fn states_unit(&self, mention: &Mention) -> bool {
         unit::of_name(&self.name).is_some_and(|unit| unit::states(unit, &mention.kind))
@@ -225,6 +250,14 @@ impl Slot {
 
     /// Turns a list mention into the array of this argument's values.
     pub fn resolve_list(&self, mention: &Mention, locale: &Locale) -> Option<Vec<Value>> {
+        if let Kind::Id { value } = &mention.kind
+            && self.kind == SlotKind::Integer
+            && value.contains('/')
+        {
+            // D1/D7/D30 is one code to the eye and three days to the trade.
+            let days = value.split('/').map(|part| day_of_code(&self.name, part));
+            return days.map(|day| Some(Value::from(day?.to_i64()?))).collect();
+        }
         let Kind::List { values } = &mention.kind else { return None };
         values
             .iter()
@@ -265,6 +298,36 @@ impl Slot {
     }
 }
 
+/// Finds the shape at a path like `items.0.value`.
+pub fn shape_at(args: &[Arg], path: &str) -> Option<Shape> {
+    let (name, rest) = path.split_once('.').map_or((path, None), |(n, r)| (n, Some(r)));
+    let shape = &args.iter().find(|arg| arg.name == name)?.shape;
+    let Some(rest) = rest else { return Some(shape.clone()) };
+    match shape {
+        Shape::Object(args) => shape_at(args, rest),
+        Shape::Objects(args) => {
+            let (index, rest) = rest.split_once('.')?;
+            index.parse::<usize>().ok()?;
+            shape_at(args, rest)
+        }
+        Shape::Many(slot) => rest.parse::<usize>().ok().map(|_| Shape::One(slot.clone())),
+        Shape::Choices(values) => rest.parse::<usize>().ok().map(|_| Shape::Choice(values.clone())),
+        _ => None,
+    }
+}
+
+/// Reads `D7` as day 7 where the argument counts days; elsewhere it is a code.
+fn day_number(name: &str, mention: &Mention) -> Option<Decimal> {
+    let Kind::Id { value } = &mention.kind else { return None };
+    day_of_code(name, value)
+}
+
+fn day_of_code(name: &str, code: &str) -> Option<Decimal> {
+    let digits = code.strip_prefix(['D', 'd']).filter(|_| matches!(name, "days" | "rank_day"))?;
+    let plain = (1..=3).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    plain.then(|| digits.parse().ok()).flatten()
+}
+
 /// Reads `0x7E8` or `7E8h` as an integer.
 fn hexadecimal(mention: &Mention) -> Option<Decimal> {
     let (Kind::Id { value } | Kind::Hex { value }) = &mention.kind else { return None };
@@ -286,4 +349,25 @@ pub(crate) fn number(value: Decimal) -> Value {
         .ok()
         .and_then(Number::from_f64)
         .map_or(Value::Null, Value::Number)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::mention::find;
+
+    #[test]
+    fn a_day_of_retention_is_its_number_and_not_a_hexadecimal() {
+        let locale = Locale { timezone: "UTC".to_owned() };
+        let today = jiff::civil::date(2026, 11, 24);
+        let days = Slot::of("days", &json!({ "type": "integer" })).unwrap();
+        let all = find("D7 and D1/D7/D30", today);
+        assert_eq!(days.resolve(&all[0], &locale), Some(json!(7)));
+        assert_eq!(days.resolve_list(&all[1], &locale), Some(vec![json!(1), json!(7), json!(30)]));
+        let can = Slot::of("can_id", &json!({ "type": "integer" })).unwrap();
+        assert_eq!(can.resolve(&all[0], &locale), Some(json!(0xD7)));
+        assert_eq!(can.resolve_list(&all[1], &locale), None);
+    }
 }

@@ -17,8 +17,8 @@ use crate::pack::{Pack, PackError};
 use crate::tool::{Effect, ToolSpec};
 
 /// What a pack supplies: by tool, then by path (`energy_lines.*.label`), a literal or one of
-/// `@year` (the year that the request names, else this year), `@n` within a text (position in the
-/// array, from 1).
+/// `@year` (the year that the request names, else this year), `@lang` (the language of the request),
+/// `@n` within a text (position in the array, from 1).
 #[derive(Debug, Clone, Default)]
 pub struct Fills(BTreeMap<String, BTreeMap<String, Value>>);
 
@@ -167,6 +167,7 @@ fn supply(
 fn literal(value: &Value, position: usize, setting: &Setting<'_>) -> Value {
     match value.as_str() {
         Some("@year") => Value::from(year(setting)),
+        Some("@lang") => Value::from(crate::lang::detect(setting.request)),
         Some(text) => Value::String(text.replace("@n", &position.to_string())),
         None => value.clone(),
     }

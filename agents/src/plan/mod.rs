@@ -2,11 +2,12 @@
 //! calls, and turn the planner's references back into checked arguments.
 //!
 //! The planner never writes a value. It points at [`mention`](crate::mention)s (`"$2"`), so a number
-//! in a call is either a span of the request, a default of the tenant, or a literal of the schema;
-//! each argument carries its [`Origin`].
+//! in a call is either a span of the request, a value of an earlier call's result, a default of the
+//! tenant, or a literal of the schema; each argument carries its [`Origin`].
 
 pub mod arg;
 mod card;
+pub mod field;
 mod fill;
 mod planner;
 mod planning;
@@ -18,11 +19,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use card::Card;
+pub use field::Field;
 pub use fill::{Fills, Setting};
 pub use planner::{EnginePlanner, PlanError, Planner, Words};
 pub use planning::{Desk, Planning, SHORTLIST};
 pub use shortlist::Shortlister;
-pub use step::{OTHER_STEPS, Offer, Step};
+pub use step::{END, OTHER_STEPS, Offer, Step};
 
 use crate::mention::Mention;
 use crate::tool::Effect;
@@ -38,6 +40,15 @@ pub enum Origin {
         /// The words that state it.
         text: String,
     },
+    /// The result of an earlier call of the plan.
+    Result {
+        /// JSON pointer of the argument.
+        pointer: String,
+        /// Position of the earlier call, from 0.
+        call: usize,
+        /// Name of the value in its result.
+        field: String,
+    },
     /// A choice among the literals of the schema, made by the planner.
     Choice {
         /// JSON pointer of the argument.
@@ -52,7 +63,8 @@ pub enum Origin {
     },
 }
 
-/// One call of a plan, with arguments that passed the whole schema.
+/// One call of a plan, with arguments that passed the whole schema; where one waits for an earlier
+/// result, the schema is checked when that result is there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CallPlan {
     /// Name of the tool.

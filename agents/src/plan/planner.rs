@@ -35,17 +35,36 @@ impl PlanError {
     }
 }
 
-/// The words of a planner.
+/// The words of a planner, one step or several.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Words {
     /// Text that obeys the schema.
     pub text: String,
     /// How sure the planner is, 0 to 1: the smallest probability among the tokens it chose.
     pub confidence: f32,
-    /// Tokens of the prompt.
+    /// Tokens of the prompt, of the last step's where there were several.
     pub prompt_tokens: usize,
     /// Tokens that it chose; those that the schema forces are not counted.
     pub decoded_tokens: usize,
+}
+
+impl Default for Words {
+    fn default() -> Self {
+        Self { text: String::new(), confidence: 1.0, prompt_tokens: 0, decoded_tokens: 0 }
+    }
+}
+
+impl Words {
+    /// Appends the next step; the whole is as sure as its least sure part.
+    pub fn add(&mut self, next: Self) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        self.text.push_str(&next.text);
+        self.confidence = self.confidence.min(next.confidence);
+        self.prompt_tokens = next.prompt_tokens;
+        self.decoded_tokens += next.decoded_tokens;
+    }
 }
 
 /// Completes prompts under a JSON Schema.
@@ -58,6 +77,9 @@ pub trait Planner: Send + Sync {
 
     /// Returns the version that a run's journal names.
     fn version(&self) -> &str;
+
+    /// Tells whether it was trained to plan further calls after a first one.
+    fn chains(&self) -> bool;
 }
 
 /// A planner on this machine's own runtime.
@@ -99,5 +121,9 @@ impl Planner for EnginePlanner {
 
     fn version(&self) -> &str {
         &self.version
+    }
+
+    fn chains(&self) -> bool {
+        self.engine.tokenizer().special(super::planning::RESULT).is_ok()
     }
 }

@@ -11,10 +11,11 @@ use serde_json::Value;
 
 use super::arg::{Locale, Shape};
 use super::card::Card;
+use super::field::{self, Field};
 use super::fill::{Fills, Setting};
 use super::planner::{PlanError, Planner, Words};
 use super::shortlist::Shortlister;
-use super::step::{Offer, Step};
+use super::step::{END, Offer, Step};
 use super::{CallPlan, Decision, Plan};
 use crate::mention::{self, Mention};
 use crate::pack::{Pack, PackError};
@@ -23,6 +24,19 @@ use crate::synth::Templates;
 
 /// Tools that the planner chooses from.
 pub const SHORTLIST: usize = 4;
+
+/// Most calls of one plan.
+const MAX_CALLS: usize = 6;
+
+/// Special token before what an earlier call of the plan will give.
+pub(super) const RESULT: &str = "result";
+
+/// Where a clause of a request may end.
+const CLAUSE_ENDS: [char; 14] =
+    ['.', '?', '!', ';', ',', '\n', '。', '？', '！', '；', '，', '、', ':', '：'];
+
+/// Fewest characters of a clause that could be a task.
+const SHORT: usize = 6;
 
 /// Plans requests over the tools of one pack.
 pub struct Planning {
@@ -72,6 +86,27 @@ impl Desk {
     pub fn rank(&self, request: &str, mentions: &[Mention]) -> Vec<&Card> {
         let order = self.shortlister.rank(&without(request, mentions));
         order.into_iter().filter_map(|index| self.cards.get(index)).collect()
+    }
+
+    /// Returns the tools that a request may be about. A request of several sentences or clauses may
+    /// have several tasks, so the likeliest tool of each clause is among them.
+    pub fn shortlist(&self, request: &str, mentions: &[Mention]) -> Vec<&Card> {
+        let words = without(request, mentions);
+        let order = self.shortlister.rank(&words);
+        let mut chosen: Vec<usize> = order.iter().copied().take(SHORTLIST / 2).collect();
+        let clauses = words.split(CLAUSE_ENDS).filter(|c| c.trim().chars().count() >= SHORT);
+        for clause in clauses {
+            let best = self.shortlister.rank(clause).into_iter().next();
+            chosen.extend(best.filter(|best| chosen.len() < SHORTLIST && !chosen.contains(best)));
+        }
+        let rest: Vec<usize> = order.into_iter().filter(|index| !chosen.contains(index)).collect();
+        chosen.extend(rest.into_iter().take(SHORTLIST - chosen.len()));
+        chosen.into_iter().filter_map(|index| self.cards.get(index)).collect()
+    }
+
+    /// Extends a prompt by a step that was planned and by what its call will give.
+    pub fn after(prompt: Prompt, step: &str, outlook: &str) -> Prompt {
+        prompt.text(step).special(RESULT).text(outlook).special("plan")
     }
 
     /// Builds the prompt: the cards in order of their names, so that equal shortlists share a
@@ -137,7 +172,14 @@ impl Planning {
         Ok(Self { desk: Desk::new(&pack, &templates)?, pack, planner })
     }
 
+    /// Returns the planner.
+    pub fn planner(&self) -> &Arc<dyn Planner> {
+        &self.planner
+    }
+
     /// Plans a request. `run` is the identifier that idempotency keys are derived from.
+    ///
+    /// All calls are planned before the first one runs, so nothing that a tool reads can add one.
     ///
     /// # Errors
     /// [`PlanError`] when the planner fails or takes too long.
@@ -152,25 +194,48 @@ impl Planning {
         let locale = Locale { timezone: settings.timezone.clone() };
         let request = request.trim();
         let mentions = mention::find(request, today(&locale, now));
-        let mut cards = self.desk.rank(request, &mentions);
-        cards.truncate(SHORTLIST);
-        let prompt = Desk::prompt(request, &mentions, &mut cards);
-        let offer = Offer { request, mentions: &mentions, locale: &locale };
-        let words = self.planner.complete(&prompt, &offer.schema(&cards))?;
-        let step = offer
-            .read(&words.text, &cards)
-            .ok_or_else(|| PlanError::Unusable(words.text.clone()))?;
-        let said = offer.currency_of(&step.origins);
-        let setting = Setting {
-            run,
-            request,
-            currency: &settings.currency,
-            said_currency: said.as_deref(),
-            locale: &locale,
-            mentions: &mentions,
-            now,
+        let mut cards = self.desk.shortlist(request, &mentions);
+        let mut prompt = Desk::prompt(request, &mentions, &mut cards);
+        let mut words = Words::default();
+        let (mut calls, mut fields) = (Vec::new(), Vec::new());
+        let decision = loop {
+            let planned = calls.len();
+            let offer =
+                Offer { request, mentions: &mentions, locale: &locale, planned, fields: &fields };
+            let said = self.planner.complete(&prompt, &offer.schema(&cards))?;
+            let step = offer
+                .read(&said.text, &cards)
+                .ok_or_else(|| PlanError::Unusable(said.text.clone()))?;
+            let currency = offer.currency_of(&step.origins);
+            let setting = Setting {
+                run,
+                request,
+                currency: &settings.currency,
+                said_currency: currency.as_deref(),
+                locale: &locale,
+                mentions: &mentions,
+                now,
+            };
+            let ended = step.name == END;
+            let text = said.text.clone();
+            words.add(said);
+            if ended {
+                break Decision::Call { calls };
+            }
+            match self.decide(step, &setting) {
+                Decision::Call { calls: mut one } => calls.append(&mut one),
+                other => break other,
+            }
+            if calls.len() == MAX_CALLS || !self.planner.chains() {
+                break Decision::Call { calls };
+            }
+            let spec = calls.last().and_then(|call: &CallPlan| self.pack.tool(&call.tool));
+            fields.extend(spec.into_iter().flat_map(|spec| Field::of(calls.len() - 1, spec)));
+            let planned = calls.len();
+            let offer =
+                Offer { request, mentions: &mentions, locale: &locale, planned, fields: &fields };
+            prompt = Desk::after(prompt, &text, &offer.outlook(&cards));
         };
-        let decision = self.decide(step, &setting);
         let shortlist = cards.iter().map(|card| card.spec.name.clone()).collect();
         Ok(self.plan_of(decision, mentions, shortlist, words, begun))
     }
@@ -212,7 +277,10 @@ impl Planning {
         if !missing.is_empty() {
             return Decision::Ask { tool: name, missing };
         }
-        match spec.check_arguments(&arguments) {
+        // Values of earlier results are checked when they are there.
+        let checked =
+            if field::is_pending(&arguments) { Ok(()) } else { spec.check_arguments(&arguments) };
+        match checked {
             Ok(()) => Decision::Call {
                 calls: vec![CallPlan { tool: name, arguments, effect: spec.effect, origins }],
             },

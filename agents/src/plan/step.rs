@@ -1,14 +1,16 @@
 //! One step of the planner: the schema that it must obey for this request, and what its words mean.
 //!
-//! A step is `{"step":"TOOL","with":{"arg":"$2",…}}` or `{"step":"none"|"person"|"search"}`. The
-//! schema is built for each request: a reference stands among the values of an argument only if
-//! [`Slot::resolve`] accepts that mention there.
+//! A step is `{"step":"TOOL","with":{"arg":"$2",…}}` or `{"step":"none"|"person"|"search"}`; after a
+//! first call it is another call or `{"step":"end"}`. The schema is built for each request: a
+//! reference stands among the values of an argument only if [`Slot::resolve`] accepts that mention
+//! there, or [`Field::fills`] says that the value of an earlier call does.
 
 use serde_json::{Map, Value, json};
 
 use super::Origin;
 use super::arg::{Arg, Locale, Shape, Slot};
 use super::card::Card;
+use super::field::Field;
 use crate::mention::{Kind, Mention};
 
 /// Most elements of an array that the planner writes out.
@@ -16,6 +18,9 @@ const MAX_ITEMS: usize = 12;
 
 /// The steps that call no tool.
 pub const OTHER_STEPS: [&str; 3] = ["none", "person", "search"];
+
+/// The step that says that no further call is needed.
+pub const END: &str = "end";
 
 /// What a request offers to fill arguments with.
 #[derive(Debug, Clone, Copy)]
@@ -26,14 +31,18 @@ pub struct Offer<'a> {
     pub mentions: &'a [Mention],
     /// The tenant's locale.
     pub locale: &'a Locale,
+    /// Calls planned so far.
+    pub planned: usize,
+    /// What these calls will give.
+    pub fields: &'a [Field],
 }
 
 /// A step with its references replaced by values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// Name of the tool, or one of [`OTHER_STEPS`].
+    /// Name of the tool, one of [`OTHER_STEPS`], or [`END`].
     pub name: String,
-    /// Arguments that the step fills.
+    /// Arguments that the step fills; a value of an earlier call is pending, see [`Field::pending`].
     pub arguments: Map<String, Value>,
     /// Where each came from.
     pub origins: Vec<Origin>,
@@ -56,9 +65,10 @@ impl Offer<'_> {
                 })
             })
             .collect();
+        let without_call = if self.planned == 0 { &OTHER_STEPS[..] } else { &[END] };
         steps.push(json!({
             "type": "object",
-            "properties": {"step": {"enum": OTHER_STEPS}},
+            "properties": {"step": {"enum": without_call}},
             "required": ["step"],
             "additionalProperties": false,
         }));
@@ -123,10 +133,30 @@ impl Offer<'_> {
             .filter(|mention| slot.resolve(mention, self.locale).is_some())
             .collect();
         let exact = fit.iter().any(|mention| slot.states_unit(mention));
+        let fields = self.fields.iter().filter(|field| field.fills(slot, self.locale));
         fit.into_iter()
             .filter(|mention| !exact || slot.states_unit(mention))
             .map(|mention| format!("${}", mention.id))
+            .chain(fields.map(Field::reference))
             .collect()
+    }
+
+    /// Lists the values of earlier calls that an argument of these tools could take: what the
+    /// planner is shown of results that do not exist yet.
+    pub fn outlook(&self, cards: &[&Card]) -> String {
+        fn slots<'a>(args: &'a [Arg], out: &mut Vec<&'a Slot>) {
+            for arg in args {
+                match &arg.shape {
+                    Shape::One(slot) | Shape::Many(slot) => out.push(slot),
+                    Shape::Object(args) | Shape::Objects(args) => slots(args, out),
+                    Shape::Choice(_) | Shape::Choices(_) | Shape::Flag => {}
+                }
+            }
+        }
+        let mut all = Vec::new();
+        cards.iter().for_each(|card| slots(&card.args, &mut all));
+        let useful = self.fields.iter().filter(|f| all.iter().any(|s| f.fills(s, self.locale)));
+        useful.map(Field::reference).collect::<Vec<_>>().join(" ")
     }
 
     fn lists(&self, slot: &Slot) -> Vec<String> {
@@ -143,7 +173,7 @@ impl Offer<'_> {
         let step: Value = serde_json::from_str(output).ok()?;
         let name = step["step"].as_str()?.to_owned();
         let mut origins = Vec::new();
-        if OTHER_STEPS.contains(&name.as_str()) {
+        if name == END || OTHER_STEPS.contains(&name.as_str()) {
             return Some(Step { name, arguments: Map::new(), origins });
         }
         let card = cards.iter().find(|card| card.spec.name == name)?;
@@ -220,6 +250,15 @@ impl Offer<'_> {
         path: &str,
         origins: &mut Vec<Origin>,
     ) -> Option<Value> {
+        if reference.starts_with('#') {
+            let field = self.fields.iter().find(|field| field.reference() == reference)?;
+            origins.push(Origin::Result {
+                pointer: path.to_owned(),
+                call: field.call,
+                field: field.name.clone(),
+            });
+            return field.fills(slot, self.locale).then(|| field.pending());
+        }
         let mention = self.mention(reference)?;
         origins.push(from_request(path, mention));
         slot.resolve(mention, self.locale)

@@ -15,8 +15,9 @@ use super::vary::{simplified, vary};
 use super::{LANGS, Phrase, Piece, Template, Templates};
 use crate::mention::{self, Mention};
 use crate::pack::{Pack, PackError};
-use crate::plan::arg::{Arg, Locale, Shape, Slot};
-use crate::plan::{Card, Desk, Offer, SHORTLIST};
+use crate::plan::arg::{Arg, Locale, Shape, Slot, shape_at};
+use crate::plan::field::is_pending;
+use crate::plan::{Card, Desk, END, Field, Offer, SHORTLIST};
 
 /// One training example of the planner.
 #[derive(Debug, Clone)]
@@ -80,29 +81,35 @@ pub struct Report {
 /// Examples that share a shortlist.
 const GROUP: usize = 8;
 
+/// Share of complete calls after which an example says that nothing else was asked for.
+const ENDS: f64 = 0.25;
+
 /// The day that relative dates count from, 2026-06-15, in Unix seconds; fixed, so that a set can be
 /// made again.
 const TODAY: i64 = 1_781_481_600;
 
 /// Makes examples of one pack.
 pub struct Maker<'a> {
-    pack: &'a Pack,
-    templates: &'a Templates,
-    desk: Desk,
-    locale: Locale,
-    chance: Chance,
-    today: Date,
+    pub(super) pack: &'a Pack,
+    pub(super) templates: &'a Templates,
+    pub(super) desk: Desk,
+    pub(super) locale: Locale,
+    pub(super) chance: Chance,
+    pub(super) today: Date,
     now: Timestamp,
     /// Counts of what was made and rejected.
     pub report: Report,
 }
 
 /// A rendered phrase and what each of its slots meant.
-struct Rendered {
-    text: String,
+pub(super) struct Rendered {
+    pub(super) text: String,
     /// Path, span of the words, meaning.
-    said: Vec<(String, std::ops::Range<usize>, Intent)>,
+    pub(super) said: Vec<(String, std::ops::Range<usize>, Intent)>,
 }
+
+/// Path, span of the words and meaning of one slot.
+pub(super) type Stated<'a> = (&'a str, &'a std::ops::Range<usize>, &'a Intent);
 
 impl<'a> Maker<'a> {
     /// Prepares to make examples of `pack` from a seed.
@@ -145,17 +152,20 @@ impl<'a> Maker<'a> {
         let mut examples = Vec::with_capacity(GROUP);
         for i in 0..GROUP {
             let lang = *[0, 0, 1, 2].choose(&mut self.chance).map_or(&LANGS[0], |i| &LANGS[*i]);
-            let made = if i % 5 == 4 {
-                self.other(lang, &shortlist)
-            } else {
-                let tool = if i == 0 { Some(anchor) } else { shortlist.choose(&mut self.chance) };
-                let templates = self.templates;
-                tool.and_then(|tool| {
-                    let template = templates.tools.get(tool)?;
-                    self.call(tool, template, lang, &shortlist)
-                })
+            let made = match i {
+                4 => self.other(lang, &shortlist).into_iter().collect(),
+                6 => self.chain(anchor, lang, &shortlist),
+                _ => {
+                    let tool =
+                        if i == 0 { Some(anchor) } else { shortlist.choose(&mut self.chance) };
+                    let templates = self.templates;
+                    let template = tool.and_then(|tool| Some((tool, templates.tools.get(tool)?)));
+                    template.map_or_else(Vec::new, |(tool, template)| {
+                        self.call(tool, template, lang, &shortlist)
+                    })
+                }
             };
-            if let Some(example) = made {
+            for example in made {
                 *self.report.made.entry((example.group.clone(), lang)).or_default() += 1;
                 examples.push(example);
             }
@@ -165,7 +175,7 @@ impl<'a> Maker<'a> {
 
     /// Draws a shortlist around a tool: those that its own words make likely, some of them swapped
     /// for others.
-    fn shortlist(&mut self, anchor: &str, template: &Template) -> Option<Vec<String>> {
+    pub(super) fn shortlist(&mut self, anchor: &str, template: &Template) -> Option<Vec<String>> {
         let lang = *LANGS.choose(&mut self.chance)?;
         let phrase = template.phrases(lang).call.choose(&mut self.chance)?;
         let words = Phrase::parse(phrase).words();
@@ -197,6 +207,7 @@ impl<'a> Maker<'a> {
                 }
             }
         }
+        self.check_chains();
         &self.report
     }
 
@@ -206,40 +217,70 @@ impl<'a> Maker<'a> {
         template: &Template,
         lang: &'static str,
         shortlist: &[String],
-    ) -> Option<Example> {
-        let mut phrase = template.phrases(lang).call.choose(&mut self.chance)?.clone();
-        if lang == "zh-Hans" && self.chance.random_bool(0.35) {
-            phrase = simplified(template.phrases("zh-Hant").call.choose(&mut self.chance)?);
+    ) -> Vec<Example> {
+        let Some(phrase) = template.phrases(lang).call.choose(&mut self.chance) else {
+            return Vec::new();
+        };
+        let mut phrase = phrase.clone();
+        if lang == "zh-Hans"
+            && self.chance.random_bool(0.35)
+            && let Some(other) = template.phrases("zh-Hant").call.choose(&mut self.chance)
+        {
+            phrase = simplified(other);
         }
         let title = self.pack.tool(tool).map_or("", |tool| tool.title.as_str());
         let varied = vary(Phrase::parse(&phrase), title, lang, &mut self.chance);
         let made = self.render_call((tool, template), lang, (&phrase, varied), shortlist);
+        if !made.is_empty() {
+            return made;
+        }
         // Where a variation lost the sense, the phrase itself is taken.
-        made.or_else(|| {
-            let plain = Phrase::parse(&phrase);
-            self.render_call((tool, template), lang, (&phrase, plain), shortlist)
-        })
+        let plain = Phrase::parse(&phrase);
+        self.render_call((tool, template), lang, (&phrase, plain), shortlist)
     }
 
+    /// Renders a phrase of one call; where the call is complete, some examples also say that it is
+    /// all that was asked for.
     fn render_call(
         &mut self,
         (tool, template): (&str, &Template),
         lang: &'static str,
         (text, phrase): (&str, Phrase),
         shortlist: &[String],
-    ) -> Option<Example> {
+    ) -> Vec<Example> {
         let group = format!("{}/{tool}", self.pack.manifest.id);
         let mut shown = text.to_owned();
         match self.try_call((tool, template), lang, &phrase, shortlist, &mut shown) {
-            Ok((prompt, completion)) => {
-                Some(Example { prompt, completion, group, lang, held_out: held_out(text) })
+            Ok(steps) => {
+                let keep = 1 + usize::from(self.chance.random_bool(ENDS));
+                self.examples(steps.into_iter().take(keep), &group, lang, text)
             }
             Err(why) => {
                 let entry = self.report.rejected.entry((group, why)).or_insert((0, shown));
                 entry.0 += 1;
-                None
+                Vec::new()
             }
         }
+    }
+
+    /// Makes an example of each prompt and completion of one request.
+    pub(super) fn examples(
+        &self,
+        steps: impl Iterator<Item = (Prompt, String)>,
+        group: &str,
+        lang: &'static str,
+        text: &str,
+    ) -> Vec<Example> {
+        let held_out = held_out(text);
+        steps
+            .map(|(prompt, completion)| Example {
+                prompt,
+                completion,
+                group: group.to_owned(),
+                lang,
+                held_out,
+            })
+            .collect()
     }
 
     fn try_call(
@@ -249,24 +290,61 @@ impl<'a> Maker<'a> {
         phrase: &Phrase,
         shortlist: &[String],
         shown: &mut String,
-    ) -> Result<(Prompt, String), Rejected> {
+    ) -> Result<Vec<(Prompt, String)>, Rejected> {
         let rendered = self.render(template, phrase, lang)?;
         shown.clone_from(&rendered.text);
         let mentions = mention::find(&rendered.text, self.today);
         let Some(card) = self.desk.card(tool) else {
             return Err(Rejected::NoArgument(tool.to_owned()));
         };
+        let said: Vec<Stated<'_>> =
+            rendered.said.iter().map(|(p, s, i)| (p.as_str(), s, i)).collect();
+        let with = self.filled(card, &said, &phrase.constants, &mentions)?;
+        let completion = step_of(card, &with);
+        let offer = self.offer(&rendered.text, &mentions, 0, &[]);
+        let complete = self.verify(card, &offer, &completion)?;
+        let prompt = self.prompt(&rendered.text, &mentions, shortlist);
+        let mut steps = vec![(prompt.clone(), completion.clone())];
+        if complete {
+            let cards: Vec<&Card> = shortlist.iter().filter_map(|n| self.desk.card(n)).collect();
+            let fields = Field::of(0, &card.spec);
+            let outlook = self.offer(&rendered.text, &mentions, 1, &fields).outlook(&cards);
+            steps.push((Desk::after(prompt, &completion, &outlook), end()));
+        }
+        Ok(steps)
+    }
+
+    /// Offers what a rendered request states, and what `fields` of earlier calls give.
+    pub(super) fn offer<'o>(
+        &'o self,
+        request: &'o str,
+        mentions: &'o [Mention],
+        planned: usize,
+        fields: &'o [Field],
+    ) -> Offer<'o> {
+        Offer { request, mentions, locale: &self.locale, planned, fields }
+    }
+
+    /// Points each argument at the mention that was rendered for it.
+    pub(super) fn filled(
+        &self,
+        card: &Card,
+        said: &[Stated<'_>],
+        constants: &[(String, Value)],
+        mentions: &[Mention],
+    ) -> Result<Value, Rejected> {
+        let tool = &card.spec.name;
         let mut with = Value::Object(Map::new());
-        for (path, span, intent) in &rendered.said {
-            let shape =
-                shape_at(&card.args, path).ok_or_else(|| Rejected::NoArgument(path.clone()))?;
+        for (path, span, intent) in said {
+            let shape = shape_at(&card.args, path)
+                .ok_or_else(|| Rejected::NoArgument((*path).to_owned()))?;
             let near = |m: &&Mention| m.start < span.end && m.end > span.start;
             let near: Vec<&Mention> = mentions.iter().filter(near).collect();
             let value = point(&shape, intent, &near, &self.locale)
-                .ok_or_else(|| Rejected::NotFound(path.clone()))?;
+                .ok_or_else(|| Rejected::NotFound((*path).to_owned()))?;
             put(&mut with, path, value);
         }
-        for (path, value) in &phrase.constants {
+        for (path, value) in constants {
             let Some(shape) = shape_at(&card.args, path) else {
                 let covered = self.desk.fills().covers(tool, &starred(path));
                 if covered || Card::is_platforms(path) {
@@ -281,41 +359,40 @@ impl<'a> Maker<'a> {
                 None => return Err(Rejected::NotFound(path.clone())),
             }
         }
-        let completion = json!({"step": tool, "with": ordered(&card.args, &with)}).to_string();
-        self.verify(card, &rendered, &mentions, &completion)?;
-        let prompt = self.prompt(&rendered.text, &mentions, shortlist);
-        Ok((prompt, completion))
+        Ok(with)
     }
 
-    /// Reads the completion as the product would and checks the arguments' own schema.
-    fn verify(
+    /// Reads the completion as the product would and checks the arguments' own schema. Tells whether
+    /// nothing is missing; where something is, the phrase leaves it out and the product asks for it.
+    pub(super) fn verify(
         &self,
         card: &Card,
-        rendered: &Rendered,
-        mentions: &[Mention],
+        offer: &Offer<'_>,
         completion: &str,
-    ) -> Result<(), Rejected> {
-        let offer = Offer { request: &rendered.text, mentions, locale: &self.locale };
+    ) -> Result<bool, Rejected> {
         let step = offer
             .read(completion, &[card])
             .ok_or_else(|| Rejected::Schema("unreadable".to_owned()))?;
         let mut arguments = step.arguments;
         let setting = crate::plan::Setting {
             run: "synth",
-            request: &rendered.text,
+            request: offer.request,
             currency: "USD",
             said_currency: None,
             locale: &self.locale,
-            mentions,
+            mentions: offer.mentions,
             now: self.now,
         };
         self.desk.fills().apply(&card.spec, &mut arguments, &setting);
         let arguments = Value::Object(arguments);
         if !card.spec.missing(&arguments).is_empty() {
-            // The phrase leaves something out on purpose; the product asks for it.
-            return Ok(());
+            return Ok(false);
         }
-        card.spec.check_arguments(&arguments).map_err(|e| Rejected::Schema(e.to_string()))
+        if is_pending(&arguments) {
+            return Ok(true);
+        }
+        let checked = card.spec.check_arguments(&arguments);
+        checked.map(|()| true).map_err(|e| Rejected::Schema(e.to_string()))
     }
 
     fn other(&mut self, lang: &'static str, shortlist: &[String]) -> Option<Example> {
@@ -336,12 +413,12 @@ impl<'a> Maker<'a> {
         })
     }
 
-    fn prompt(&self, text: &str, mentions: &[Mention], shortlist: &[String]) -> Prompt {
+    pub(super) fn prompt(&self, text: &str, mentions: &[Mention], shortlist: &[String]) -> Prompt {
         let mut cards: Vec<&Card> = shortlist.iter().filter_map(|n| self.desk.card(n)).collect();
         Desk::prompt(text, mentions, &mut cards)
     }
 
-    fn render(
+    pub(super) fn render(
         &mut self,
         template: &Template,
         phrase: &Phrase,
@@ -439,7 +516,7 @@ fn day_of(intent: &Intent) -> Option<Date> {
     }
 }
 
-fn held_out(phrase: &str) -> bool {
+pub(super) fn held_out(phrase: &str) -> bool {
     Sha256::digest(phrase.as_bytes())[0] < 10
 }
 
@@ -458,27 +535,19 @@ fn intent_of(value: &Value) -> Intent {
     }
 }
 
+/// Writes the step that calls a tool, its arguments in the order of the schema.
+pub(super) fn step_of(card: &Card, with: &Value) -> String {
+    json!({"step": card.spec.name, "with": ordered(&card.args, with)}).to_string()
+}
+
+/// Writes the step that ends a plan.
+pub(super) fn end() -> String {
+    json!({ "step": END }).to_string()
+}
+
 fn starred(path: &str) -> String {
     let steps = path.split('.').map(|s| if s.parse::<usize>().is_ok() { "*" } else { s });
     steps.collect::<Vec<_>>().join(".")
-}
-
-/// Finds the shape at a path like `items.0.value`.
-fn shape_at(args: &[Arg], path: &str) -> Option<Shape> {
-    let (name, rest) = path.split_once('.').map_or((path, None), |(n, r)| (n, Some(r)));
-    let shape = &args.iter().find(|arg| arg.name == name)?.shape;
-    let Some(rest) = rest else { return Some(shape.clone()) };
-    match shape {
-        Shape::Object(args) => shape_at(args, rest),
-        Shape::Objects(args) => {
-            let (index, rest) = rest.split_once('.')?;
-            index.parse::<usize>().ok()?;
-            shape_at(args, rest)
-        }
-        Shape::Many(slot) => rest.parse::<usize>().ok().map(|_| Shape::One(slot.clone())),
-        Shape::Choices(values) => rest.parse::<usize>().ok().map(|_| Shape::Choice(values.clone())),
-        _ => None,
-    }
 }
 
 /// Returns what the planner should write for a meaning: a reference or a literal.
@@ -552,7 +621,7 @@ fn same_number(value: &Value, number: rust_decimal::Decimal) -> bool {
 }
 
 /// Puts a value at a path, making objects and arrays on the way.
-fn put(target: &mut Value, path: &str, value: Value) {
+pub(super) fn put(target: &mut Value, path: &str, value: Value) {
     let Some((head, rest)) = path.split_once('.') else {
         return put_here(target, path, value);
     };

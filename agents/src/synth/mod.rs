@@ -5,6 +5,7 @@
 //! the tool's schema) gives back exactly the arguments that were drawn, so the planner never learns
 //! from a label that the product could not execute.
 
+mod chain;
 mod example;
 mod say;
 mod vary;
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 use crate::pack::{Pack, PackError};
 
+pub use chain::Chain;
 pub use example::{Example, Maker, Rejected, Report};
 
 /// The languages of phrases, in the order of [`Phrases`].
@@ -117,6 +119,8 @@ pub struct Templates {
     pub tools: BTreeMap<String, Template>,
     /// Requests that lead to no call.
     pub other: Template,
+    /// Requests that lead to several calls.
+    pub chains: Vec<Chain>,
 }
 
 impl Templates {
@@ -132,9 +136,14 @@ impl Templates {
                 file: path.to_owned(),
                 message,
             };
-            let template: Template = toml::from_str(&String::from_utf8_lossy(bytes))
-                .map_err(|error| invalid(error.to_string()))?;
+            let text = String::from_utf8_lossy(bytes);
             let name = path.trim_start_matches("synth/").trim_end_matches(".toml");
+            if name == "_chains" {
+                templates.chains = chain::parse(&text, pack).map_err(invalid)?;
+                continue;
+            }
+            let template: Template =
+                toml::from_str(&text).map_err(|error| invalid(error.to_string()))?;
             if name == "_other" {
                 templates.other = template;
             } else if pack.tool(name).is_some() {
@@ -163,6 +172,7 @@ impl Templates {
                 phrase.constants.iter().for_each(|(path, _)| add(path));
             }
         }
+        self.chains.iter().flat_map(|chain| chain.arguments_of(tool)).for_each(|path| add(&path));
         names
     }
 }

@@ -161,6 +161,11 @@ pub(super) fn vary(phrase: Phrase, title: &str, lang: &str, chance: &mut Chance)
             }
         }
     }
+    framed(phrase, lang, chance)
+}
+
+/// Puts greetings, thanks and remarks around a phrase.
+pub(super) fn framed(mut phrase: Phrase, lang: &str, chance: &mut Chance) -> Phrase {
     if chance.random_bool(0.3)
         && let Some(words) = of(&BEFORE, lang).choose(chance)
     {

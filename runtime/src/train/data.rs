@@ -86,23 +86,33 @@ pub fn read(path: &Path) -> Result<Vec<Example>, TrainError> {
 /// # Errors
 /// [`TrainError::Tokenizer`] ⇐ `vocab` leaves no room for the bytes.
 pub(super) fn tokenizer(examples: &[&Example], vocab: usize) -> Result<Tokenizer, TrainError> {
-    let mut names = BTreeSet::new();
     let mut corpus: Vec<&str> = Vec::new();
     let mut heads = BTreeSet::new();
     for example in examples {
         for (i, piece) in example.prompt.iter().enumerate() {
             match piece {
-                Piece::Special(name) => drop(names.insert(format!("<|{name}|>"))),
                 // A shared head counts once, or its words would fill the vocabulary.
                 Piece::Text(text) if i >= SHARED || heads.insert(text) => corpus.push(text),
-                Piece::Text(_) => {}
+                Piece::Text(_) | Piece::Special(_) => {}
             }
         }
         corpus.push(&example.completion);
     }
-    let special = std::iter::once(END.to_owned()).chain(names).collect();
+    let special = std::iter::once(END.to_owned()).chain(specials(examples)).collect();
     let options = BpeOptions { vocab_size: vocab, special, ..BpeOptions::default() };
     Ok(train_bpe(corpus, &options)?)
+}
+
+/// Returns the bracketed names of the special tokens that the examples use, in order.
+pub(super) fn specials(examples: &[&Example]) -> Vec<String> {
+    let pieces = examples.iter().flat_map(|example| &example.prompt);
+    let names: BTreeSet<String> = pieces
+        .filter_map(|piece| match piece {
+            Piece::Special(name) => Some(format!("<|{name}|>")),
+            Piece::Text(_) => None,
+        })
+        .collect();
+    names.into_iter().collect()
 }
 
 fn prompt(pieces: &[Piece]) -> Prompt {

@@ -121,7 +121,8 @@ pub struct Options {
     pub inner: usize,
     /// Largest learning rate.
     pub rate: f32,
-    /// Planner to start from; its vocabulary and shape are kept.
+    /// Planner to start from; its shape and vocabulary are kept, and special tokens that only the
+    /// examples have are added.
     pub init: Option<PathBuf>,
     /// Goes on from the checkpoint in `out`.
     pub resume: bool,

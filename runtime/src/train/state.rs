@@ -10,7 +10,7 @@ use super::adam::Adam;
 use super::data::Example;
 use super::layout::Layout;
 use super::{Options, TrainError, data};
-use crate::config::{EosIds, MoeConfig};
+use crate::config::{EosIds, MoeConfig, names};
 use crate::engine::ModelFiles;
 use crate::model::Storage;
 use crate::tokenizer::Tokenizer;
@@ -40,7 +40,13 @@ pub(super) fn start(examples: &[&Example], options: &Options) -> Result<State, T
     let (config, tokenizer) = match folder {
         Some(folder) => {
             let files = ModelFiles::from_folder(folder)?;
-            (MoeConfig::from_json(&files.config)?, Tokenizer::from_bytes(&files.tokenizer)?)
+            let mut config = MoeConfig::from_json(&files.config)?;
+            let mut tokenizer = Tokenizer::from_bytes(&files.tokenizer)?;
+            if !options.resume {
+                tokenizer = tokenizer.with_special(&data::specials(examples))?;
+                config.vocab_size = config.vocab_size.max(tokenizer.vocab_size());
+            }
+            (config, tokenizer)
         }
         None => {
             let tokenizer = data::tokenizer(examples, options.vocab)?;
@@ -98,7 +104,10 @@ fn weights_of(folder: &Path, layout: &Layout) -> Result<Vec<f32>, TrainError> {
             .map_err(|e| TrainError::Shape(e.to_string()))?;
         for (name, shape, range) in &layout.tensors {
             let Ok(tensor) = shard.tensor(name) else { continue };
-            if tensor.shape() != shape.as_slice() {
+            let has = tensor.shape();
+            // The vocabulary may have grown by tokens that the examples brought.
+            let grown = name == names::EMBED && has[1..] == shape[1..] && has[0] <= shape[0];
+            if has != shape.as_slice() && !grown {
                 return Err(TrainError::Shape(format!("`{name}` has another shape")));
             }
             found += 1;
@@ -116,6 +125,9 @@ fn weights_of(folder: &Path, layout: &Layout) -> Result<Vec<f32>, TrainError> {
                 }
                 other => return Err(TrainError::Shape(format!("`{name}` is stored as {other:?}"))),
             }
+            if grown {
+                mean_rows(to, has[0], shape[1]);
+            }
         }
     }
     if found != layout.tensors.len() {
@@ -123,6 +135,17 @@ fn weights_of(folder: &Path, layout: &Layout) -> Result<Vec<f32>, TrainError> {
         return Err(TrainError::Shape(format!("the checkpoint lacks {missing} tensors")));
     }
     Ok(weights)
+}
+
+/// Gives the rows after the first `known` the mean of those.
+fn mean_rows(table: &mut [f32], known: usize, width: usize) {
+    let (known_rows, new) = table.split_at_mut(known * width);
+    let share = 1.0 / known.max(1) as f32;
+    for row in new.chunks_mut(width) {
+        for known in known_rows.chunks(width) {
+            row.iter_mut().zip(known).for_each(|(a, b)| *a += b * share);
+        }
+    }
 }
 
 /// Returns the bytes of a safetensors file of the weights.

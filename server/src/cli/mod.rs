@@ -6,6 +6,7 @@
 mod admin;
 mod ask;
 mod demo;
+mod eval;
 mod model;
 mod open;
 mod pack;
@@ -130,7 +131,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Key(command) => admin::key(&cli.config, command).await,
             Command::Ask(command) => ask::ask(&cli.config, command).await,
             Command::Model(command) => model::model(command).await,
-            Command::Pack(command) => pack::pack(command).await,
+            Command::Pack(command) => pack::pack(&cli.config, command).await,
             Command::Login { tenant } => admin::login(&cli.config, &tenant).await,
         }
     });

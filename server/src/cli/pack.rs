@@ -10,6 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{CliError, say};
+use crate::config::Config;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PackCommand {
@@ -20,6 +21,11 @@ pub(super) enum PackCommand {
     /// Ends with 0 when every section holds, 1 when one does not, and 2 when there is no such pack
     /// or its folder cannot be read.
     Test(TestCommand),
+    /// Plan and run the evaluation cases of a pack, or of a file, and count what is right.
+    ///
+    /// Ends with 1 when a forbidden tool was called, and 2 when there is no such pack or the file
+    /// holds no cases.
+    Eval(super::eval::EvalCommand),
     /// Write the page that describes the packs, made from the packs themselves.
     Docs {
         /// File to write; standard output when absent.
@@ -87,9 +93,11 @@ impl Part {
 }
 
 /// Runs a `pack` command.
-pub(super) async fn pack(command: PackCommand) -> Result<(), CliError> {
+pub(super) async fn pack(config: &Config, command: PackCommand) -> Result<(), CliError> {
+    let planner = config.planner.clone();
     // A judgement computes for seconds, which must not hold up the runtime's threads.
     let done = tokio::task::spawn_blocking(move || match command {
+        PackCommand::Eval(command) => super::eval::eval(planner.as_deref(), &command),
         PackCommand::List => list(),
         PackCommand::Test(command) => test(&command),
         PackCommand::Docs { write } => docs(write.as_deref()),

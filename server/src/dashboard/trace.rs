@@ -93,6 +93,9 @@ fn lines(arguments: &Value, origins: &[Origin]) -> Vec<ArgumentLine> {
                     Origin::Request { pointer, text } if under(pointer, &own) => {
                         Some(format!("“{}”", cut(text, 60)))
                     }
+                    Origin::Result { pointer, call, field } if under(pointer, &own) => {
+                        Some(format!("{} of call {}", field.replace(['_', '.'], " "), call + 1))
+                    }
                     Origin::Choice { pointer } if under(pointer, &own) => {
                         Some("chosen by the planner".to_owned())
                     }

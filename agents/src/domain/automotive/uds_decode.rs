@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::bytes;
 use crate::tool::{ToolContext, ToolError, decode, warning};
 
 #[derive(Deserialize)]
@@ -118,27 +119,13 @@ struct Answer {
     warnings: Vec<Value>,
 }
 
-fn bytes_of(text: &str) -> Result<Vec<u8>, ToolError> {
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    hex::decode(digits).map_err(|_| ToolError::invalid("/bytes", "an odd number of hex digits"))
-}
-
-/// Writes the two code bytes as letter and four digits.
-///
-/// # Source
-/// SAE J2012 / ISO 15031-6.
-fn code(high: u8, low: u8) -> String {
-    let letter = ['P', 'C', 'B', 'U'][usize::from(high >> 6)];
-    format!("{letter}{}{:X}{:02X}", high >> 4 & 0b11, high & 0xF, low)
-}
-
 fn dtc(record: &[u8]) -> Value {
     let status = record[3];
     let set = |bit: usize| status >> bit & 1 == 1;
     let flags: Vec<&str> =
         FLAGS.iter().enumerate().filter(|(bit, _)| set(*bit)).map(|(_, name)| *name).collect();
     json!({
-        "code": code(record[0], record[1]),
+        "code": bytes::code(record[0], record[1]),
         "failure_type": format!("{:02X}", record[2]),
         "status_hex": format!("{status:02X}"),
         "status_flags": flags,
@@ -214,7 +201,7 @@ fn refusal(code: u8) -> Value {
 /// ISO 14229-1.
 pub(crate) fn run(arguments: &Value, _: &ToolContext<'_>) -> Result<Value, ToolError> {
     let args: Arguments = decode(arguments)?;
-    let bytes = bytes_of(&args.bytes)?;
+    let bytes = bytes::of_hex(&args.bytes, "/bytes")?;
     let (request, answer) = match bytes.as_slice() {
         [0x7F, service, code] => {
             (*service, Answer { negative: Some(refusal(*code)), ..Answer::default() })

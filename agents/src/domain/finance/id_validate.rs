@@ -64,6 +64,11 @@ fn iban(value: &str) -> Verdict {
     check(modulo_97(value[4..].chars().chain(value[..4].chars())), 1)
 }
 
+/// Tells whether a text is an IBAN of a known country with the right length and check digits.
+pub(super) fn is_iban(value: &str) -> bool {
+    iban(value).reason.is_none()
+}
+
 fn lei(value: &str) -> Verdict {
     if value.len() != 20 {
         return fail("bad_length");

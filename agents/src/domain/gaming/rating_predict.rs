@@ -17,26 +17,32 @@ struct Arguments {
 }
 
 /// Half the width of a class of skill in the OpenSkill model.
-const BETA: f64 = 25.0 / 6.0;
+pub(super) const BETA: f64 = 25.0 / 6.0;
 
-fn logistic(gap: f64) -> f64 {
+/// Expected score of Elo for a gap of ratings, 0 to 1.
+pub(super) fn logistic(gap: f64) -> f64 {
     1.0 / (1.0 + 10f64.powf(-gap / 400.0))
 }
 
+/// Expected score of Glicko for a gap of ratings and both deviations, 0 to 1.
+///
 /// # Source
 /// Glickman 1999, *Parameter estimation in large dynamic paired comparison experiments*: g(RD) of
 /// the combined deviation.
-fn glicko(gap: f64, a: f64, b: f64) -> f64 {
+pub(super) fn glicko(gap: f64, a: f64, b: f64) -> f64 {
     let q = std::f64::consts::LN_10 / 400.0;
     let variance = a * a + b * b;
     let g = 1.0 / (1.0 + 3.0 * q * q * variance / std::f64::consts::PI.powi(2)).sqrt();
     logistic(g * gap)
 }
 
+/// Expected score of OpenSkill for a gap of sums, the summed variance of all players and their
+/// number, 0 to 1.
+///
 /// # Source
 /// Weng and Lin 2011: normal model with two sides.
-fn openskill(gap: f64, a: f64, b: f64) -> Result<f64, ToolError> {
-    let spread = (2.0 * BETA * BETA + a * a + b * b).sqrt();
+pub(super) fn openskill(gap: f64, variance: f64, players: f64) -> Result<f64, ToolError> {
+    let spread = (players * BETA * BETA + variance).sqrt();
     Normal::new(0.0, 1.0)
         .map(|normal| normal.cdf(gap / spread))
         .map_err(|error| ToolError::Unavailable { message: error.to_string() })
@@ -59,7 +65,7 @@ pub(crate) fn run(arguments: &Value, _: &ToolContext<'_>) -> Result<Value, ToolE
         }
         _ => {
             let (a, b) = both()?;
-            (openskill(gap, a, b)?, "OpenSkill normal model, beta 25/6")
+            (openskill(gap, a * a + b * b, 2.0)?, "OpenSkill normal model, beta 25/6")
         }
     };
     Ok(json!({

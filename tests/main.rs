@@ -10,6 +10,7 @@ mod api;
 mod ask;
 mod dashboard;
 mod jobs;
+mod pack;
 mod startup;
 mod support;
 mod tenancy;

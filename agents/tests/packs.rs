@@ -24,6 +24,8 @@ fn hold(section: Section) {
     let mut faults = Vec::new();
     for (pack, tally) in tallies(section) {
         assert!(tally.total > 0, "{pack}: nothing was judged");
+        let skipped: Vec<&str> = tally.skips.iter().map(|skip| skip.check.as_str()).collect();
+        assert!(skipped.is_empty(), "{pack}: not judged: {skipped:?}");
         let found = tally.faults.iter().map(|f| format!("{pack}: {}: {}", f.check, f.message));
         if !tally.holds {
             faults.extend(found);

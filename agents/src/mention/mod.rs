@@ -57,8 +57,11 @@ pub enum Kind {
     /// A whole month or year: a window.
     Period {
         /// First day, `YYYY-MM-DD`.
+        // The mention that this is flattened into has a `start` and an `end` of its own.
+        #[serde(rename = "first_day")]
         start: String,
         /// Day after the last, `YYYY-MM-DD`.
+        #[serde(rename = "day_after")]
         end: String,
     },
     /// An instant or a local time of a day.

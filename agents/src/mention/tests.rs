@@ -127,6 +127,22 @@ fn a_span_ends_inside_the_text() {
 }
 
 #[test]
+fn every_mention_is_read_back_from_the_journal_as_it_was_written() {
+    let today = "2026-11-24".parse().unwrap();
+    for text in [
+        "in March 2028 at 6% on 1 May 2020 for 30 years, USD 200,000 and 12 kWh",
+        "2025年3月的用電1,250,000度，明天 10:00",
+        "10, 20, 30 for \"Acme Ltd\" VIN 1M8GDM9AXKP042788 7F 22 31",
+    ] {
+        let found = find(text, today);
+        assert!(found.len() > 1, "{found:?}");
+        let written = serde_json::to_string(&found).unwrap();
+        let read: Vec<Mention> = serde_json::from_str(&written).unwrap();
+        assert_eq!(read, found, "{written}");
+    }
+}
+
+#[test]
 fn a_virtual_currency_is_named_as_its_ledger_names_it() {
     assert_eq!(read("is gold inflating?"), ["name gold"]);
     assert_eq!(read("金币通胀了吗"), ["name gold"]);

@@ -46,7 +46,10 @@ async fn tenant(store: &Store, slug: &str) -> TenantId {
     let job = Job {
         id: "load".to_owned(),
         upload: Upload::new("load.csv", *b"start,load_kw\n2026-01-01T00:00:00Z,1\nsoon,2\n"),
-        wish: Mapping::default(),
+        wish: serde_json::from_str::<Mapping>(
+            r#"{"columns": [{"source": "start", "type": "time", "format": "ymd"}], "time": "start"}"#,
+        )
+        .unwrap(),
         by: "seed".to_owned(),
     };
     import(store, id, job, &mut |_| {}).await.unwrap();

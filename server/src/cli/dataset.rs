@@ -115,8 +115,8 @@ async fn on(
             let tenant = find(store, &command.of.tenant).await?;
             let Some((upload, wish)) = read else { return Ok(()) };
             if command.dry_run {
-                let zone = store.begin(tenant).await?.tenant().await?.timezone;
-                return tell_preview(&preview(upload, wish, zone).await?, command.of.json);
+                let looked = preview(store, tenant, &command.id, upload, wish).await?;
+                return tell_preview(&looked, command.of.json);
             }
             let job = Job { id: command.id, upload, wish, by: "command line".to_owned() };
             tell_outcome(&with_bar(store, tenant, job).await?, command.of.json)

@@ -150,8 +150,8 @@ async fn upload(
         None => wish,
     };
     if query.preview {
-        let zone = state.store.begin(key.0.tenant_id).await?.tenant().await?.timezone;
-        return Ok(Json(preview(file, wish, zone).await?).into_response());
+        let looked = preview(&state.store, key.0.tenant_id, &id, file, wish).await?;
+        return Ok(Json(looked).into_response());
     }
     let job = Job { id, upload: file, wish, by: key.0.label.clone() };
     answer(&state, key.0.tenant_id, job, query.wait, permit).await

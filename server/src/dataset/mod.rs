@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 pub(crate) use read::dataset_fault;
 pub use read::{Page, Reference, open_table, original, page};
-pub(crate) use upload::{Form, receive};
+pub(crate) use upload::receive;
 
 use crate::store::{NewVersion, Store, StoreError, TenantId};
 
@@ -146,7 +146,13 @@ async fn blocking<T: Send + 'static>(
 ///
 /// # Errors
 /// [`ImportError`] when not even a mapping can be proposed.
-pub async fn preview(upload: Upload, wish: Mapping, zone: String) -> Result<Preview, ImportError> {
+pub async fn preview(
+    store: &Store,
+    tenant: TenantId,
+    id: &str,
+    upload: Upload,
+    wish: Mapping,
+) -> Result<Preview, ImportError> {
     #[derive(Default)]
     struct Look(Vec<Reject>);
     impl Sink for Look {
@@ -160,8 +166,9 @@ pub async fn preview(upload: Upload, wish: Mapping, zone: String) -> Result<Prev
             Ok(())
         }
     }
+    let (zone, before) = context(store, tenant, id).await?;
     blocking(move || {
-        let inference = infer(&upload.bytes, &upload.name, &wish, &zone)?;
+        let inference = settle(&upload, &wish, &zone, before)?;
         let mut look = Look::default();
         let (report, fault) =
             match agents::dataset::import(&upload.bytes, &inference.mapping, &mut look) {
@@ -171,6 +178,47 @@ pub async fn preview(upload: Upload, wish: Mapping, zone: String) -> Result<Prev
         Ok(Preview { inference, report, fault, rejects: look.0 })
     })
     .await
+}
+
+/// Returns the time zone of the joint venture and how the dataset's current version was read.
+async fn context(
+    store: &Store,
+    tenant: TenantId,
+    id: &str,
+) -> Result<(String, Option<Mapping>), StoreError> {
+    let mut tx = store.begin(tenant).await?;
+    let zone = tx.tenant().await?.timezone;
+    match tx.dataset(id, None).await {
+        Ok(known) => Ok((zone, known.mapping)),
+        Err(StoreError::NotFound(_)) => Ok((zone, None)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Infers a mapping. What was confirmed for the dataset before holds for the columns that the new
+/// file shares, so that next month's file need not be confirmed again.
+fn settle(
+    upload: &Upload,
+    wish: &Mapping,
+    zone: &str,
+    before: Option<Mapping>,
+) -> Result<Inference, DatasetError> {
+    let fresh = infer(&upload.bytes, &upload.name, wish, zone)?;
+    let Some(mut before) = before.filter(|before| before.format == fresh.mapping.format) else {
+        return Ok(fresh);
+    };
+    let shared = |source: &str| fresh.mapping.columns.iter().any(|c| c.source == source);
+    before.columns.retain(|column| shared(&column.source));
+    // How the file is taken apart is the new file's own.
+    let inherited = Mapping {
+        timezone: before.timezone,
+        time: before.time,
+        site: before.site,
+        columns: before.columns,
+        ..Mapping::default()
+    };
+    let wish = merged(inherited, wish.clone());
+    Ok(infer(&upload.bytes, &upload.name, &wish, zone).unwrap_or(fresh))
 }
 
 /// Stores a file so that it can be mapped later, and returns its hash.
@@ -265,10 +313,10 @@ async fn import_noted(
     noted: Uuid,
     tell: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Outcome, ImportError> {
-    let zone = store.begin(tenant).await?.tenant().await?.timezone;
+    let (zone, before) = context(store, tenant, &job.id).await?;
     let (upload, wish) = (job.upload.clone(), job.wish);
     let (hash, mapping) = blocking(move || {
-        let mapping = infer(&upload.bytes, &upload.name, &wish, &zone)?.mapping;
+        let mapping = settle(&upload, &wish, &zone, before)?.mapping;
         Ok((sha256(&upload.bytes), mapping))
     })
     .await?;
@@ -403,7 +451,7 @@ pub async fn remap(
     let mut tx = store.begin(tenant).await?;
     let known = tx.dataset(&reference.id, reference.version).await?;
     let bytes = tx.original(&known).await?;
-    // What was confirmed before stays confirmed.
+    // What was confirmed before stays confirmed, also of a version that is not the current one.
     let wish = known.mapping.map_or(wish.clone(), |before| merged(before, wish));
     let upload = Upload { name: known.file_name, bytes: bytes.into() };
     Ok(Job { id: known.id, upload, wish, by: by.to_owned() })

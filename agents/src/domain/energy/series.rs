@@ -13,13 +13,13 @@ const STUCK_READINGS: usize = 12;
 
 /// Energy of one interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     /// Start of the interval.
-    pub(super) start: Timestamp,
+    pub(crate) start: Timestamp,
     /// Length, s.
-    pub(super) seconds: f64,
+    pub(crate) seconds: f64,
     /// Energy, kWh.
-    pub(super) kwh: f64,
+    pub(crate) kwh: f64,
 }
 
 impl Reading {

@@ -155,4 +155,5 @@ fn a_virtual_currency_is_named_as_its_ledger_names_it() {
 fn days_of_retention_are_codes_and_no_bytes() {
     assert_eq!(read("show D1 D7 D30"), ["id D1", "id D7", "id D30"]);
     assert_eq!(read("bytes D1 07 D3"), ["hex D1 07 D3"]);
+    assert_eq!(read("D7 20% or D7 20.5%"), ["id D7", "pct 20", "id D7", "pct 20.5"]);
 }

@@ -69,11 +69,13 @@ pub(super) fn hex(text: &str, at: usize, previous: Option<char>) -> Option<Found
     let days = tokens
         .iter()
         .all(|t| t.strip_prefix(['D', 'd']).is_some_and(|n| n.chars().all(|c| c.is_ascii_digit())));
-    (telling && !clock && !days && (tokens.len() >= 3 || !value.contains(':'))).then(|| Found {
-        start: at,
-        end: at + value.len(),
-        kind: Kind::Hex { value: value.to_owned() },
-    })
+    // "D7 20%" states a day and a rate.
+    let rest = &text[at + value.len()..];
+    let rate = rest.starts_with(['%', '％'])
+        || rest.strip_prefix('.').is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()));
+    (telling && !clock && !days && !rate && (tokens.len() >= 3 || !value.contains(':'))).then(
+        || Found { start: at, end: at + value.len(), kind: Kind::Hex { value: value.to_owned() } },
+    )
 }
 
 /// Account numbers written in groups (`DE89 3704 0044 0532 0130 00`, `4111 1111 1111 1111`).

@@ -62,6 +62,9 @@ impl Flow {
 
 type Days = BTreeMap<Date, Flow>;
 
+/// Days counted and what they add up to.
+type Total = (usize, Flow);
+
 fn read(
     args: &Arguments,
     id: &str,
@@ -119,7 +122,7 @@ fn inline(flows: &[Daily]) -> Result<Days, ToolError> {
 }
 
 /// Adds the days up; `None` ⇐ there are none.
-fn total<'a>(days: impl Iterator<Item = &'a Flow>) -> Option<(usize, Flow)> {
+fn total<'a>(days: impl Iterator<Item = &'a Flow>) -> Option<Total> {
     let (mut count, mut sum) = (0, Flow::default());
     for flow in days {
         count += 1;
@@ -129,7 +132,7 @@ fn total<'a>(days: impl Iterator<Item = &'a Flow>) -> Option<(usize, Flow)> {
     (count > 0).then_some((count, sum))
 }
 
-fn told((days, flow): (usize, Flow)) -> Value {
+fn told((days, flow): Total) -> Value {
     json!({
         "days": days,
         "source_amount": tidy(flow.source),
@@ -184,7 +187,7 @@ fn wallets(balances: &[f64]) -> Value {
 }
 
 /// The totals before and from the day of an update on.
-fn split(days: &Days, change: Date) -> Result<((usize, Flow), (usize, Flow)), ToolError> {
+fn split(days: &Days, change: Date) -> Result<(Total, Total), ToolError> {
     let none = |side: &str| ToolError::no_data(format!("there are no days {side} {change}"));
     let before = total(days.range(..change).map(|(_, flow)| flow)).ok_or_else(|| none("before"))?;
     let after = total(days.range(change..).map(|(_, flow)| flow)).ok_or_else(|| none("from"))?;

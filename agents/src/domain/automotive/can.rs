@@ -95,7 +95,11 @@ pub(super) fn extract(signal: &Signal, data: &[u8]) -> Option<u64> {
             }
             ByteOrder::BigEndian => {
                 raw = raw << 1 | bit(position)?;
-                position = if position % 8 == 0 { position.checked_add(15)? } else { position - 1 };
+                position = if position.is_multiple_of(8) {
+                    position.checked_add(15)?
+                } else {
+                    position - 1
+                };
             }
         }
     }

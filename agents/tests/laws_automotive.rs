@@ -395,9 +395,12 @@ proptest! {
     #[test]
     fn any_text_as_a_database_is_refused_or_read_and_never_panics(text in ".{0,200}") {
         let files = Files(BTreeMap::from([("law.dbc".to_owned(), format!("BO_ 100 {text}"))]));
-        let _ = call_with(&files, "can_decode", &json!({
+        let read = call_with(&files, "can_decode", &json!({
             "dbc": "law.dbc", "can_id": 100, "data": "0011223344556677",
         }));
+        if let Err(error) = read {
+            prop_assert!(matches!(error.code(), "invalid_input" | "no_data"), "{}", error);
+        }
     }
 
     #[test]

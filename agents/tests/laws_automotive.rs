@@ -395,9 +395,12 @@ proptest! {
     #[test]
     fn any_text_as_a_database_is_refused_or_read_and_never_panics(text in ".{0,200}") {
         let files = Files(BTreeMap::from([("law.dbc".to_owned(), format!("BO_ 100 {text}"))]));
-        let _ = call_with(&files, "can_decode", &json!({
+        let read = call_with(&files, "can_decode", &json!({
             "dbc": "law.dbc", "can_id": 100, "data": "0011223344556677",
         }));
+        if let Err(error) = read {
+            prop_assert!(matches!(error.code(), "invalid_input" | "no_data"), "{}", error);
+        }
     }
 
     #[test]
@@ -496,6 +499,30 @@ proptest! {
         prop_assert_eq!(result["plan"].as_array().unwrap().len(), count);
         prop_assert_eq!(result["total_weighted_completion_min"].as_f64().unwrap(), cost as f64);
     }
+}
+
+#[test]
+fn codes_without_a_count_byte_are_not_read_as_codes_with_one() {
+    let error = call_with(
+        &Files::default(),
+        "obd_decode",
+        &json!({
+            "messages": ["43 01 43 01 96 02 34"],
+        }),
+    );
+    assert_eq!(error.unwrap_err().code(), "invalid_input");
+    let padded = call("obd_decode", &json!({ "messages": ["43 01 01 71 00 00 00 00"] }));
+    assert_eq!(padded["dtcs"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn seven_jobs_in_unequal_bays_are_planned_to_the_proof() {
+    let jobs: Vec<Job> =
+        (0..7).map(|i| (i, 25 + 17 * i as i64, 1 + i as i64 % 4, None, 0)).collect();
+    let bays = [(0, 240, 3), (30, 300, 3), (60, 200, 3), (90, 400, 3)];
+    let result = call("service_schedule", &workshop(&jobs, &bays));
+    assert_eq!(result["optimal"], true);
+    assert_eq!(result["plan"].as_array().unwrap().len(), 7);
 }
 
 #[test]

@@ -3,8 +3,6 @@
 //! Planted are the laws of two wear-out parts, the faults of warranty claims, the values behind a
 //! CAN log, jobs that no bay can take, and the vehicles that a campaign names.
 
-use std::fmt::Write as _;
-
 use jiff::ToSpan as _;
 use jiff::civil::{Date, date};
 use rand::RngExt as _;
@@ -77,6 +75,11 @@ pub(super) fn generate(chance: &mut Chance) -> Demo {
     demo
 }
 
+fn line(text: &mut String, row: &str) {
+    text.push_str(row);
+    text.push('\n');
+}
+
 fn put(demo: &mut Demo, name: &str, extension: &str, text: String, truth: Value) {
     let id = match extension {
         "csv" => format!("demo_automotive_{name}"),
@@ -111,7 +114,7 @@ fn put_vehicles(demo: &mut Demo, fleet: &[Vehicle]) {
     let mut text = "vehicle_id,vin,make,model,model_year,in_service_date\n".to_owned();
     for v in fleet {
         let (id, vin, model, year, day) = (&v.id, &v.vin, v.model, v.year, v.in_service);
-        let _ = writeln!(text, "{id},{vin},Fixture,{model},{year},{day}");
+        line(&mut text, &format!("{id},{vin},Fixture,{model},{year},{day}"));
     }
     put(demo, "vehicles", "csv", text, json!({ "vehicles": fleet.len() }));
 }
@@ -126,7 +129,7 @@ fn put_lives(demo: &mut Demo, part: &Part, chance: &mut Chance) {
         let watched = chance.random_range(part.watched.0..part.watched.1);
         let failed = life <= watched;
         failures += usize::from(failed);
-        let _ = writeln!(text, "{:.0},{failed}", life.min(watched).max(1.0));
+        line(&mut text, &format!("{:.0},{failed}", life.min(watched).max(1.0)));
     }
     let truth = json!({
         "shape": part.shape, "scale": part.scale, "unit": part.unit,
@@ -184,7 +187,7 @@ fn put_claims(demo: &mut Demo, fleet: &[Vehicle], chance: &mut Chance) {
         hidden -= usize::from(hide);
         mistyped -= usize::from(mistype);
         let row = claim(vehicle, kind, hide, mistype, chance);
-        let _ = writeln!(text, "{id},{},{},{row}", vehicle.id, vehicle.vin);
+        line(&mut text, &format!("{id},{},{},{row}", vehicle.id, vehicle.vin));
         if let Some((_, _, rule)) = PLANTS.iter().find(|(planted, _, _)| *planted == kind)
             && let Some(ids) = truth[*rule].as_array_mut()
         {
@@ -262,18 +265,20 @@ fn put_can(demo: &mut Demo, chance: &mut Chance) {
         let (charge, warmth) = (180 - second / 60, 20 + second / 90);
         let torque: i16 = chance.random_range(-1500..=2500);
         let clock = format!("2026-11-20T08:{:02}:{:02}Z", second / 60, second % 60);
-        let _ = writeln!(
-            text,
-            "{clock},288,{:02X}{:02X}{charge:02X}{warmth:02X}{:04X}",
-            speed & 0xFF,
-            speed >> 8,
-            torque.cast_unsigned(),
+        line(
+            &mut text,
+            &format!(
+                "{clock},288,{:02X}{:02X}{charge:02X}{warmth:02X}{:04X}",
+                speed & 0xFF,
+                speed >> 8,
+                torque.cast_unsigned()
+            ),
         );
         speeds.push(f64::from(speed) / 100.0);
         torques.push(f64::from(torque) / 10.0);
         if chance.random_bool(0.01) {
             unknown += 1;
-            let _ = writeln!(text, "{clock},1999,00");
+            line(&mut text, &format!("{clock},1999,00"));
         }
     }
     let truth = json!({
@@ -302,7 +307,7 @@ fn put_jobs(demo: &mut Demo, fleet: &[Vehicle], chance: &mut Chance) {
         let skill = ["brakes", "engine", "tyres", "high_voltage", ""].choose(chance).unwrap_or(&"");
         let minutes = chance.random_range(4..=16) * 5;
         let weight = chance.random_range(1..=5);
-        let _ = writeln!(text, "{},{minutes},{skill},,,{weight}", vehicle.id);
+        line(&mut text, &format!("{},{minutes},{skill},,,{weight}", vehicle.id));
     }
     text.push_str("TOW-1,60,painting,,,3\nTOW-2,700,,,,3\n");
     text.push_str("TOW-3,120,,2026-12-01T08:00:00+01:00,2026-12-01T09:30:00+01:00,2\n");
@@ -326,16 +331,18 @@ fn put_recalls(demo: &mut Demo, fleet: &[Vehicle], chance: &mut Chance) {
         let affected: Vec<&Vehicle> =
             fleet.iter().filter(|v| v.model == model && chance.random_bool(0.45)).collect();
         let vins: Vec<&str> = affected.iter().map(|v| v.vin.as_str()).collect();
-        let _ = writeln!(
-            text,
-            "{number},KBA,Fixture,2021,2025,{component},The {component} may fail.,Replace it.,2026-0{}-10,{model},{stop},2026-11-01,{}",
-            i + 2,
-            vins.join(";"),
+        line(
+            &mut text,
+            &format!(
+                "{number},KBA,Fixture,2021,2025,{component},The {component} may fail.,Replace it.,2026-0{}-10,{model},{stop},2026-11-01,{}",
+                i + 2,
+                vins.join(";")
+            ),
         );
         let mut open = Vec::new();
         for vehicle in affected {
             if chance.random_bool(0.5) {
-                let _ = writeln!(repairs, "{number},{},2026-10-05", vehicle.id);
+                line(&mut repairs, &format!("{number},{},2026-10-05", vehicle.id));
             } else {
                 open.push(vehicle.id.as_str());
             }

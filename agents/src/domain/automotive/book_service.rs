@@ -62,3 +62,56 @@ pub(crate) fn run(arguments: &Value, context: &ToolContext<'_>) -> Result<Value,
         "warnings": warnings,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pack::{FixtureSource, MemoryEffects};
+    use crate::tool::{Approval, Limits};
+
+    fn slot(start: &str) -> Value {
+        json!({
+            "vehicle_id": "VAN-3", "bay_id": "B1", "start": start, "duration_min": 90,
+            "reason": "misfire", "idempotency_key": "van-3-november",
+        })
+    }
+
+    #[test]
+    fn a_slot_is_booked_once_and_only_with_an_approval_of_that_very_slot() {
+        let (datasets, effects) = (FixtureSource::default(), MemoryEffects::default());
+        let (nine, ten) = (slot("2026-11-26T09:00:00+08:00"), slot("2026-11-26T10:00:00+08:00"));
+        let approval =
+            Approval { approved_by: "Li".to_owned(), arguments_sha256: arguments_sha256(&nine) };
+        let limits = Limits::default();
+        let context = ToolContext {
+            datasets: &datasets,
+            effects: &effects,
+            now: "2026-11-24T00:00:00Z".parse().unwrap(),
+            approval: Some(&approval),
+            limits: &limits,
+        };
+        assert_eq!(run(&ten, &context).unwrap_err().code(), "needs_approval");
+        assert_eq!(effects.count(), 0);
+        let booked = run(&nine, &context).unwrap();
+        assert_eq!((&booked["status"], &booked["approved_by"]), (&json!("booked"), &json!("Li")));
+        let again = run(&nine, &context).unwrap();
+        assert_eq!(again["status"], "already_booked");
+        assert_eq!(again["booking_id"], booked["booking_id"]);
+        assert_eq!(effects.count(), 1);
+    }
+
+    #[test]
+    fn a_tenant_may_bound_the_length_of_a_booking() {
+        let (datasets, effects) = (FixtureSource::default(), MemoryEffects::default());
+        let limits = Limits([(LIMIT.to_owned(), "60".to_owned())].into());
+        let context = ToolContext {
+            datasets: &datasets,
+            effects: &effects,
+            now: "2026-11-24T00:00:00Z".parse().unwrap(),
+            approval: None,
+            limits: &limits,
+        };
+        let error = run(&slot("2026-11-26T09:00:00Z"), &context).unwrap_err();
+        assert_eq!(error.code(), "not_permitted");
+    }
+}

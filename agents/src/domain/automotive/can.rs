@@ -95,7 +95,11 @@ pub(super) fn extract(signal: &Signal, data: &[u8]) -> Option<u64> {
             }
             ByteOrder::BigEndian => {
                 raw = raw << 1 | bit(position)?;
-                position = if position % 8 == 0 { position.checked_add(15)? } else { position - 1 };
+                position = if position.is_multiple_of(8) {
+                    position.checked_add(15)?
+                } else {
+                    position - 1
+                };
             }
         }
     }
@@ -213,5 +217,61 @@ fn number(value: NumericValue) -> f64 {
         NumericValue::Uint(value) => value as f64,
         NumericValue::Int(value) => value as f64,
         NumericValue::Double(value) => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message with a multiplexor, two pages, a float, a label and a range.
+    const DATABASE: &str = r#"VERSION ""
+
+BU_: ECU
+
+BO_ 2365587200 PAGED: 8 ECU
+ SG_ PAGE M : 0|8@1+ (1,0) [0|0] "" ECU
+ SG_ FIRST m0 : 8|8@1+ (0.5,-10) [0|50] "degC" ECU
+ SG_ SECOND m1 : 8|8@1- (1,0) [0|0] "" ECU
+ SG_ RATIO : 32|32@1- (1,0) [0|0] "" ECU
+
+VAL_ 2365587200 SECOND 1 "charging" 0 "idle" ;
+SIG_VALTYPE_ 2365587200 RATIO : 1;
+"#;
+
+    fn decoded(data: [u8; 8]) -> Vec<Value> {
+        let dbc = database(DATABASE.as_bytes(), "paged.dbc").unwrap();
+        let message = message(&dbc, 218_103_552, false).unwrap();
+        let (readings, unread) = read(&dbc, message, &data);
+        assert!(unread.is_empty(), "{unread:?}");
+        readings.iter().map(|reading| reading.to_json(&dbc, message)).collect()
+    }
+
+    #[test]
+    fn only_the_page_that_the_multiplexor_chooses_is_read() {
+        let names = |data| -> Vec<String> {
+            decoded(data).iter().map(|s| s["name"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(names([0, 1, 0, 0, 0, 0, 0, 0]), ["PAGE", "FIRST", "RATIO"]);
+        assert_eq!(names([1, 1, 0, 0, 0, 0, 0, 0]), ["PAGE", "SECOND", "RATIO"]);
+        assert_eq!(names([7, 1, 0, 0, 0, 0, 0, 0]), ["PAGE", "RATIO"]);
+    }
+
+    #[test]
+    fn floats_labels_and_ranges_are_those_of_the_database() {
+        let bits = 1.25_f32.to_le_bytes();
+        let signals = decoded([1, 1, 0, 0, bits[0], bits[1], bits[2], bits[3]]);
+        assert_eq!(signals[1]["label"], "charging");
+        assert_eq!(signals[2]["value"], 1.25);
+        let hot = decoded([0, 200, 0, 0, 0, 0, 0, 0]);
+        assert_eq!((&hot[1]["value"], &hot[1]["in_range"]), (&json!(90.0), &json!(false)));
+    }
+
+    #[test]
+    fn a_database_in_latin_1_keeps_its_units() {
+        let text: Vec<u8> =
+            DATABASE.replace("degC", "\u{b0}C").chars().map(|c| c as u32 as u8).collect();
+        let dbc = database(&text, "latin.dbc").unwrap();
+        assert_eq!(dbc.messages[0].signals[1].unit, "\u{b0}C");
     }
 }

@@ -278,4 +278,23 @@ mod tests {
         let known = |id: &String| texts.code.iter().any(|entry| entry.id == *id);
         assert!(texts.related.iter().all(|group| group.codes.iter().all(known)));
     }
+
+    #[test]
+    fn a_text_of_the_tenant_goes_before_the_packs_where_the_make_is_the_same() {
+        let rows = "code,title,severity,likely_causes,first_tests,make,lang\n\
+                    P0171,Known hose leak,routine,hose; clamp,look at the hose,Fixture,en\n\
+                    P1259,Valve timing system,urgent,oil,oil level,,\n";
+        let table = Table::from_csv(rows.as_bytes(), "texts@1").unwrap();
+        let asked = |make: Option<&str>| Arguments {
+            codes: Vec::new(),
+            make: make.map(str::to_owned),
+            lang: english(),
+        };
+        let find = |code, make| of_tenant(&table, code, &asked(make)).unwrap();
+        let own = find("P0171", Some("fixture")).unwrap();
+        assert_eq!((own.title.as_str(), own.severity), ("Known hose leak", "routine"));
+        assert_eq!(own.causes, ["hose", "clamp"]);
+        assert!(find("P0171", Some("Other")).is_none() && find("P0171", None).is_none());
+        assert_eq!(find("P1259", None).unwrap().tests, ["oil level"]);
+    }
 }

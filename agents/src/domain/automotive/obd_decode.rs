@@ -141,12 +141,18 @@ fn codes(body: &[u8], index: usize, state: &str, counted: bool) -> Result<Vec<Va
             return Err(Fault::Broken("the answer ends before its count of codes".to_owned()));
         };
         let needed = usize::from(*count) * 2;
-        pairs.get(..needed).ok_or_else(|| {
-            Fault::Broken(format!(
-                "the answer announces {count} codes and has {} code bytes instead of {needed}; without a count byte the protocol is obd2_kwp",
-                pairs.len()
-            ))
-        })?
+        // Frames are filled up; anything else behind the codes says that the count is none.
+        let filled = |rest: &[u8]| rest.iter().all(|b| matches!(b, 0x00 | 0x55 | 0xAA | 0xFF));
+        pairs
+            .split_at_checked(needed)
+            .filter(|(_, rest)| filled(rest))
+            .map(|(codes, _)| codes)
+            .ok_or_else(|| {
+                Fault::Broken(format!(
+                    "the answer announces {count} codes and has {} code bytes instead of {needed}; without a count byte the protocol is obd2_kwp",
+                    pairs.len()
+                ))
+            })?
     } else {
         body
     };

@@ -6,11 +6,8 @@
 /// Jobs up to which the search is exact.
 pub(super) const EXACT: usize = 7;
 
-/// Nodes after which the exact search gives up its proof.
-const MAX_NODES: usize = 2_000_000;
-
-/// Rounds of the local search; each goes through all pairs.
-const MAX_ROUNDS: usize = 30;
+/// Looks at a job in an interval that a search may take; it bounds the time to well under a second.
+const MAX_LOOKS: usize = 40_000_000;
 
 /// A job to place.
 #[derive(Debug, Clone)]
@@ -102,6 +99,12 @@ impl Shop {
         plan
     }
 
+    /// Returns how many plans, or nodes of a search, may be looked at.
+    fn budget(&self) -> usize {
+        let looks: usize = self.jobs.iter().map(|job| job.fits.len()).sum();
+        MAX_LOOKS / looks.max(1)
+    }
+
     /// Weighted shortest processing time first, then better orders by swaps and moves.
     fn local(&self) -> Plan {
         let mut order: Vec<usize> = (0..self.jobs.len()).collect();
@@ -111,13 +114,16 @@ impl Shop {
             (a.duration.saturating_mul(b.weight)).cmp(&b.duration.saturating_mul(a.weight))
         });
         let mut best = self.in_order(&order);
-        for _ in 0..MAX_ROUNDS {
+        // A small share of what the exact search may take, which starts from this plan.
+        let mut left = self.budget() / 20;
+        loop {
             let mut better = false;
             for i in 0..order.len() {
                 for j in 0..order.len() {
-                    if i == j {
+                    if i == j || left == 0 {
                         continue;
                     }
+                    left -= 1;
                     let mut tried = order.clone();
                     if i < j {
                         tried.swap(i, j);
@@ -131,11 +137,10 @@ impl Shop {
                     }
                 }
             }
-            if !better {
-                break;
+            if !better || left == 0 {
+                return best;
             }
         }
-        best
     }
 
     /// Returns the best plan found and whether none is better.
@@ -150,10 +155,10 @@ impl Shop {
             now: Plan::default(),
             best: start,
             left: (0..self.jobs.len()).collect(),
-            nodes: 0,
+            nodes: self.budget(),
         };
         search.go(i64::MIN);
-        let proved = search.nodes < MAX_NODES;
+        let proved = search.nodes > 0;
         (search.best, proved)
     }
 }
@@ -165,6 +170,7 @@ struct Search<'a> {
     now: Plan,
     best: Plan,
     left: Vec<usize>,
+    /// Nodes that may still be visited.
     nodes: usize,
 }
 
@@ -189,11 +195,11 @@ impl Search<'_> {
     }
 
     fn go(&mut self, from: i64) {
-        self.nodes += 1;
+        self.nodes = self.nodes.saturating_sub(1);
         if self.now.beats(&self.best) {
             self.best = self.now.clone();
         }
-        if self.nodes >= MAX_NODES || self.left.is_empty() || self.hopeless() {
+        if self.nodes == 0 || self.left.is_empty() || self.hopeless() {
             return;
         }
         for at in 0..self.left.len() {

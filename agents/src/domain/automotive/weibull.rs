@@ -20,7 +20,7 @@ pub(super) struct Life {
 const SHAPES: (f64, f64) = (0.01, 100.0);
 
 /// Halvings of an interval; more would be below the precision of a double.
-const HALVINGS: usize = 200;
+const HALVINGS: usize = 100;
 
 impl Weibull {
     fn hazard(&self, age: f64) -> f64 {
@@ -91,17 +91,19 @@ fn bisect(mut low: f64, mut high: f64, f: impl Fn(f64) -> f64) -> f64 {
 /// censored samples, Technometrics 7(4).
 pub(super) fn fit(lives: &[Life]) -> Option<Weibull> {
     let longest = lives.iter().map(|life| life.life).fold(0.0, f64::max);
-    let failed: Vec<f64> =
-        lives.iter().filter(|life| life.failed).map(|life| (life.life / longest).ln()).collect();
-    let failures = f64::from(u32::try_from(failed.len()).ok()?);
-    if failed.is_empty() || !longest.is_finite() || lives.iter().any(|life| life.life <= 0.0) {
+    if !longest.is_finite() || lives.iter().any(|life| life.life <= 0.0) {
         return None;
     }
-    let mean = failed.iter().sum::<f64>() / failures;
     // Lives are taken as shares of the longest, so that no power leaves the range of a double.
+    let logs: Vec<f64> = lives.iter().map(|life| (life.life / longest).ln()).collect();
+    let failures = f64::from(u32::try_from(lives.iter().filter(|life| life.failed).count()).ok()?);
+    if failures < 1.0 {
+        return None;
+    }
+    let failed = lives.iter().zip(&logs).filter(|(life, _)| life.failed);
+    let mean = failed.map(|(_, log)| log).sum::<f64>() / failures;
     let sums = |k: f64| {
-        lives.iter().fold((0.0, 0.0), |(sum, weighted), life| {
-            let log = (life.life / longest).ln();
+        logs.iter().fold((0.0, 0.0), |(sum, weighted), log| {
             let power = (k * log).exp();
             (sum + power, weighted + power * log)
         })

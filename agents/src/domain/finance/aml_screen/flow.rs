@@ -28,10 +28,10 @@ fn nearly_all(part: Decimal, whole: Decimal) -> bool {
     part <= whole && part >= whole * Decimal::new(9, 1)
 }
 
-fn outgoing<'s>(
-    screen: &'s Screen,
+fn outgoing(
+    screen: &Screen,
     wanted: impl Fn(&super::Transaction) -> bool,
-) -> BTreeMap<&'s str, Vec<usize>> {
+) -> BTreeMap<&str, Vec<usize>> {
     let mut out: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (i, row) in screen.rows.iter().enumerate().filter(|(_, row)| wanted(row)) {
         out.entry(row.from.as_str()).or_default().push(i);

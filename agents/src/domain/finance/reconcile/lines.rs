@@ -102,7 +102,7 @@ impl Side {
                 if message::looks_like(&bytes) {
                     of_message(&bytes, currency, window, &mut other_currency)?
                 } else {
-                    of_table(context.datasets.table(id, window)?, currency, &mut other_currency)?
+                    of_table(&context.datasets.table(id, window)?, currency, &mut other_currency)?
                 }
             }
             (None, None) => {
@@ -205,7 +205,7 @@ impl Side {
 }
 
 fn of_table(
-    table: Table,
+    table: &Table,
     currency: &str,
     other_currency: &mut usize,
 ) -> Result<Vec<Inline>, ToolError> {

@@ -78,6 +78,8 @@ fn reconciliation_finds_the_planted_matches_and_no_false_one() {
             let (first, last) = (lines.first().cloned(), lines.last().cloned());
             match story["kind"].as_str().unwrap() {
                 "short" | "fee" => reasons.extend(first.map(|line| (line, "short_pay"))),
+                "late" => reasons.extend(first.map(|line| (line, "outside_window"))),
+                "twin" => reasons.extend(first.map(|line| (line, "ambiguous"))),
                 "unpaid" | "unrelated" => {}
                 "duplicate" => {
                     // The bank lists by day, so the later line has the larger number.

@@ -130,6 +130,14 @@ fn plant(ledger: &mut Ledger, kind: &'static str, chance: &mut Chance) {
                 ledger.pay(on + i64::from(part) - 1, cents, said.clone(), customer, story, shout);
             }
         }
+        // Without a reference a late payment is no safe match.
+        "late" => ledger.pay(issued + 25, total, String::new(), customer, story, shout),
+        "twin" => {
+            // A second invoice of the same day and amount: which of the two is paid?
+            let id = format!("INV-{}", 20_001 + ledger.invoices.len());
+            ledger.invoices.push(Invoice { id, day: issued, cents: total, customer });
+            ledger.pay(on, total, String::new(), customer, story, shout);
+        }
         // Nobody has paid it.
         _ => {}
     }
@@ -157,6 +165,8 @@ pub(super) fn generate(chance: &mut Chance) -> (Vec<Generated>, Value) {
         ("duplicate", 14),
         ("short", 14),
         ("fee", 14),
+        ("late", 8),
+        ("twin", 8),
         ("unpaid", 40),
     ];
     let mut kinds: Vec<&'static str> =

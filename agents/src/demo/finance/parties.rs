@@ -10,8 +10,10 @@ use super::{Chance, Csv, Generated, brand, choose, day};
 const TRADES: [&str; 8] =
     ["Shipping", "Metals", "Petroleum", "Aviation", "Electronics", "Trading", "Grain", "Machinery"];
 const FORMS: [&str; 6] = ["Ltd", "LLC", "S.A.", "GmbH", "FZE", "JSC"];
-/// Given names in a script and in Latin.
-const CYRILLIC: ([(&str, &str); 6], [(&str, &str); 6]) = (
+/// Names in a script and in Latin: what stands first and what stands last.
+type Names<const N: usize> = ([(&'static str, &'static str); N], [(&'static str, &'static str); N]);
+
+const CYRILLIC: Names<6> = (
     [
         ("Виктор", "Viktor"),
         ("Николай", "Nikolai"),
@@ -29,7 +31,7 @@ const CYRILLIC: ([(&str, &str); 6], [(&str, &str); 6]) = (
         ("Тарханов", "Tarkhanov"),
     ],
 );
-const ARABIC: ([(&str, &str); 5], [(&str, &str); 5]) = (
+const ARABIC: Names<5> = (
     [
         ("محمود", "Mahmoud"),
         ("خالد", "Khaled"),
@@ -45,7 +47,7 @@ const ARABIC: ([(&str, &str); 5], [(&str, &str); 5]) = (
         ("حداد", "Haddad"),
     ],
 );
-const HAN: ([(&str, &str); 6], [(&str, &str); 6]) = (
+const HAN: Names<6> = (
     [("欧", "Ou"), ("钱", "Qian"), ("冯", "Feng"), ("蒋", "Jiang"), ("邓", "Deng"), ("彭", "Peng")],
     [
         ("文博", "Wenbo"),

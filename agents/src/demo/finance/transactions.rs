@@ -57,10 +57,10 @@ fn ordinary(book: &mut Book, chance: &mut Chance) {
         while on < DAYS {
             match (chance.random_range(0..10u8), choose(&friends, chance)) {
                 (0, _) => {
-                    book.add(on, "CASH", account, chance.random_range(5_000..600_000), "cash_in")
+                    book.add(on, "CASH", account, chance.random_range(5_000..600_000), "cash_in");
                 }
                 (1, _) => {
-                    book.add(on, account, "CASH", chance.random_range(2_000..60_000), "cash_out")
+                    book.add(on, account, "CASH", chance.random_range(2_000..60_000), "cash_out");
                 }
                 (2..=4, _) => {
                     let shop = format!("S{:03}", chance.random_range(0..40));

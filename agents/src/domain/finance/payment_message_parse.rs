@@ -42,10 +42,10 @@ pub(crate) fn run(arguments: &Value, context: &ToolContext<'_>) -> Result<Value,
             format!("the message is {}, not {expected}", message.kind),
         ));
     }
-    Ok(report(&message, args.dataset.filter(|_| args.text.is_none())))
+    Ok(report(&message, args.dataset.as_deref().filter(|_| args.text.is_none())))
 }
 
-fn report(message: &Message, dataset: Option<String>) -> Value {
+fn report(message: &Message, dataset: Option<&str>) -> Value {
     let statements = &message.statements;
     let balances: Vec<Value> = statements
         .iter()

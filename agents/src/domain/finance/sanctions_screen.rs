@@ -87,13 +87,17 @@ fn lists(context: &ToolContext<'_>, only: Option<&str>) -> Result<Vec<List>, Too
     }
 }
 
-/// Reads a list; the published files have no header line, so one is put before them.
+/// Reads a list. Published files have no header line, so one is put before them; any other list is
+/// a table as its mapping names it.
 fn table(context: &ToolContext<'_>, id: &str) -> Result<Table, ToolError> {
     let bytes = context.datasets.file(id)?;
-    let first = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
-    let first = String::from_utf8_lossy(first).to_lowercase();
-    if first.split(',').any(|cell| cell.trim().trim_matches('"') == "name") {
-        return Table::from_csv(&bytes, id);
+    let first = bytes.split(|b| *b == b'\n').next().and_then(|line| std::str::from_utf8(line).ok());
+    let bare = first.is_some_and(|line| {
+        let id = line.split(',').next().unwrap_or_default().trim();
+        !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit())
+    });
+    if !bare {
+        return context.datasets.table(id, &Window::default());
     }
     let mut with_header = BARE.join(",").into_bytes();
     with_header.push(b'\n');

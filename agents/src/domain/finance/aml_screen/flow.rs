@@ -13,7 +13,8 @@ const PASS_DAYS: i32 = 2;
 /// Most steps of the search for cycles from one transfer, and of all.
 const MAX_STEPS: usize = 20_000;
 const MAX_TOTAL_STEPS: usize = 20_000_000;
-/// Most debits that are added up against one credit.
+/// Most debits after a credit that are looked at, and most that are added up against it.
+const MAX_LOOKED_AT: usize = 500;
 const MAX_DEBITS: usize = 10;
 
 /// The cycles found, as positions in order; `capped` when the search was cut short.
@@ -27,10 +28,10 @@ fn nearly_all(part: Decimal, whole: Decimal) -> bool {
     part <= whole && part >= whole * Decimal::new(9, 1)
 }
 
-fn outgoing<'s>(
-    screen: &'s Screen,
+fn outgoing(
+    screen: &Screen,
     wanted: impl Fn(&super::Transaction) -> bool,
-) -> BTreeMap<&'s str, Vec<usize>> {
+) -> BTreeMap<&str, Vec<usize>> {
     let mut out: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (i, row) in screen.rows.iter().enumerate().filter(|(_, row)| wanted(row)) {
         out.entry(row.from.as_str()).or_default().push(i);
@@ -61,8 +62,13 @@ impl Search<'_> {
             return false;
         }
         let next = self.outgoing.get(here.to.as_str());
+        let next = next.map_or(&[][..], |next| &next[next.partition_point(|i| *i <= last)..]);
         // A later position is the same day or a later one.
-        for &i in next.into_iter().flatten().filter(|i| **i > last) {
+        for &i in next {
+            self.steps += 1;
+            if self.steps > MAX_STEPS {
+                return false;
+            }
             let row = &self.screen.rows[i];
             if (row.date - start.date).get_days() >= self.screen.window_days {
                 break;
@@ -144,12 +150,12 @@ pub(super) fn pass_through(screen: &Screen, cycles: &[Vec<usize>]) -> Vec<Alert>
         {
             continue;
         }
-        let debits: Vec<usize> = outgoing
-            .get(credit.to.as_str())
-            .into_iter()
-            .flatten()
+        let leaving_here = outgoing.get(credit.to.as_str()).map_or(&[][..], Vec::as_slice);
+        let debits: Vec<usize> = leaving_here[leaving_here.partition_point(|j| *j <= i)..]
+            .iter()
             .copied()
-            .filter(|j| *j > i && !used.contains(j))
+            .take(MAX_LOOKED_AT)
+            .filter(|j| !used.contains(j))
             .take_while(|j| (screen.rows[*j].date - credit.date).get_days() <= PASS_DAYS)
             .collect();
         let Some(left) = leaving(screen, credit.amount, &debits) else { continue };

@@ -31,37 +31,68 @@ fn total(screen: &Screen, rows: &[usize]) -> Decimal {
     rows.iter().map(|i| screen.rows[*i].amount).sum()
 }
 
-/// Returns windows that do not overlap, each the one with the most `weight` among those that
-/// overlap it from its first day on. A weight of `None` does not count.
-fn best_windows(
-    screen: &Screen,
+/// What a window that begins at a transaction holds.
+struct Window {
+    /// One past its last transaction.
+    end: usize,
+    /// Different counterparties.
+    parties: usize,
+    total: Decimal,
+}
+
+/// Measures the window that begins at each of the transactions, in one pass over them.
+fn windows<'s>(
+    screen: &'s Screen,
     rows: &[usize],
-    weight: impl Fn(&[usize]) -> Option<usize>,
+    party: impl Fn(&'s super::Transaction) -> &'s str,
+) -> Vec<Window> {
+    let mut inside: BTreeMap<&str, usize> = BTreeMap::new();
+    let (mut end, mut total) = (0, Decimal::ZERO);
+    let mut out = Vec::with_capacity(rows.len());
+    for (start, row) in rows.iter().enumerate() {
+        let first = &screen.rows[*row];
+        while let Some(next) = rows.get(end).map(|i| &screen.rows[*i]) {
+            if (next.date - first.date).get_days() >= screen.window_days {
+                break;
+            }
+            *inside.entry(party(next)).or_default() += 1;
+            total += next.amount;
+            end += 1;
+        }
+        out.push(Window { end, parties: inside.len(), total });
+        debug_assert!(end > start, "a window holds its first transaction");
+        if let Some(count) = inside.get_mut(party(first)) {
+            *count -= 1;
+            if *count == 0 {
+                inside.remove(party(first));
+            }
+        }
+        total -= first.amount;
+    }
+    out
+}
+
+/// Returns windows that do not overlap, each the one with the most `weight` among those that begin
+/// in it. A weight of `None` does not count.
+fn best_windows(
+    rows: &[usize],
+    windows: &[Window],
+    weight: impl Fn(usize, &Window) -> Option<usize>,
 ) -> Vec<Vec<usize>> {
-    let end_of = |from: usize| {
-        let first = screen.rows[rows[from]].date;
-        let inside = |i: &usize| (screen.rows[*i].date - first).get_days() < screen.window_days;
-        from + rows[from..].partition_point(inside)
-    };
     let mut found = Vec::new();
     let mut from = 0;
     while from < rows.len() {
-        let end = end_of(from);
-        if weight(&rows[from..end]).is_none() {
+        if weight(from, &windows[from]).is_none() {
             from += 1;
             continue;
         }
         // A later start may hold more of the same pattern; strangers before it are left out.
-        let best = (from..end)
-            .take(64)
-            .filter_map(|start| {
-                let end = end_of(start);
-                weight(&rows[start..end]).map(|w| ((w, std::cmp::Reverse(start)), end))
-            })
+        let best = (from..windows[from].end)
+            .filter_map(|start| Some((weight(start, &windows[start])?, std::cmp::Reverse(start))))
             .max();
-        let Some(((_, std::cmp::Reverse(start)), end)) = best else { break };
-        found.push(rows[start..end].to_vec());
-        from = end;
+        let Some((_, std::cmp::Reverse(start))) = best else { break };
+        found.push(rows[start..windows[start].end].to_vec());
+        from = windows[start].end;
     }
     found
 }
@@ -76,11 +107,12 @@ pub(super) fn structuring(screen: &Screen) -> Vec<Alert> {
     );
     let mut alerts = Vec::new();
     for (account, rows) in deposits {
-        let windows = best_windows(screen, &rows, |rows| {
-            let enough = rows.len() >= MIN_DEPOSITS && total(screen, rows) >= screen.threshold;
-            enough.then_some(rows.len())
+        let windows = windows(screen, &rows, |row| &row.id);
+        let best = best_windows(&rows, &windows, |start, window| {
+            let count = window.end - start;
+            (count >= MIN_DEPOSITS && window.total >= screen.threshold).then_some(count)
         });
-        alerts.extend(windows.into_iter().map(|transactions| Alert {
+        alerts.extend(best.into_iter().map(|transactions| Alert {
             rule: "structuring",
             explanation: format!(
                 "{} cash deposits of 80 to under 100 percent of {} within {} days.",
@@ -103,19 +135,18 @@ pub(super) fn fan(screen: &Screen, inward: bool) -> Vec<Alert> {
     } else {
         by(screen, wanted, |row| &row.from)
     };
-    let other = |i: &usize| {
-        let row = &screen.rows[*i];
-        if inward { row.from.as_str() } else { row.to.as_str() }
-    };
+    let other =
+        |row: &'_ super::Transaction| if inward { row.from.clone() } else { row.to.clone() };
     let mut alerts = Vec::new();
     for (account, rows) in groups {
-        let windows = best_windows(screen, &rows, |rows| {
-            let parties = rows.iter().map(other).collect::<BTreeSet<_>>().len();
-            let enough = parties >= MIN_PARTIES && total(screen, rows) >= screen.threshold;
-            enough.then_some(parties)
+        let windows = windows(screen, &rows, |row| if inward { &row.from } else { &row.to });
+        let best = best_windows(&rows, &windows, |_, window| {
+            let enough = window.parties >= MIN_PARTIES && window.total >= screen.threshold;
+            enough.then_some(window.parties)
         });
-        for transactions in windows {
-            let parties: BTreeSet<&str> = transactions.iter().map(other).collect();
+        for transactions in best {
+            let parties: BTreeSet<String> =
+                transactions.iter().map(|i| other(&screen.rows[*i])).collect();
             let way = if inward { "received from" } else { "sent to" };
             alerts.push(Alert {
                 rule: if inward { "fan_in" } else { "fan_out" },
@@ -124,7 +155,7 @@ pub(super) fn fan(screen: &Screen, inward: bool) -> Vec<Alert> {
                     parties.len(),
                     screen.window_days
                 ),
-                accounts: std::iter::once(account).chain(parties).map(str::to_owned).collect(),
+                accounts: std::iter::once(account.to_owned()).chain(parties).collect(),
                 transactions,
             });
         }

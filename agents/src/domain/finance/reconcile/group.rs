@@ -11,6 +11,8 @@ use crate::domain::finance::names;
 
 /// Most lines of a party among which a subset is looked for.
 const MAX_CANDIDATES: usize = 20;
+/// Most lines of a party that are looked at for one line.
+const MAX_LOOKED_AT: usize = 400;
 /// Most steps of one search; all subsets of six among twenty take fewer.
 const MAX_STEPS: usize = 100_000;
 /// Most steps of all searches of a call.
@@ -33,6 +35,8 @@ pub(super) fn by_subset_sum(state: &mut Matching<'_>) {
                 line.name.into_iter().for_each(|name| by_name.entry(name).or_default().push(j));
             }
         }
+        // By date, so that a window is a slice.
+        by_name.values_mut().for_each(|lines| lines.sort_by_key(|j| many.lines[*j].day));
         for i in 0..one.lines.len() {
             let (used, unclear) = if is_batch {
                 (&state.used_left, &state.unclear_left)
@@ -104,11 +108,16 @@ fn candidates(
     } else {
         (&state.used_left, &state.unclear_left)
     };
+    let near = |j: &usize| (this.day - many.lines[*j].day).abs() <= state.window_days;
     let mut parts: Vec<usize> = same[this.name?]
         .iter()
         .filter_map(|name| by_name.get(name))
-        .flatten()
+        .flat_map(|lines| {
+            let first = lines.partition_point(|j| many.lines[*j].day < this.day && !near(j));
+            lines[first..].iter().take_while(|j| near(j))
+        })
         .copied()
+        .take(MAX_LOOKED_AT)
         .filter(|j| {
             let that = &many.lines[*j];
             !used[*j]
@@ -116,7 +125,6 @@ fn candidates(
                 && that.amount.is_sign_negative() == this.amount.is_sign_negative()
                 && !that.amount.is_zero()
                 && that.amount.abs() <= this.amount.abs() + state.tolerance
-                && (this.date - that.date).get_days().abs() <= state.window_days
         })
         .collect();
     parts.sort_by_key(|j| (std::cmp::Reverse(many.lines[*j].amount.abs()), *j));

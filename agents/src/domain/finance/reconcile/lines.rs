@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::civil::Date;
+use jiff::civil::{Date, date};
 use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
 use super::super::message;
-use super::super::names::{self, Name};
+use super::super::names::Name;
 use crate::tool::{Table, ToolContext, ToolError, Window, money};
 
 /// Most lines of a side.
@@ -18,8 +18,13 @@ const MAX_LINES: usize = 50_000;
 const MIN_DIGITS: usize = 4;
 /// A digit group that more lines than this share (a year, a branch) identifies none of them.
 const MAX_SHARING: usize = 3;
+/// A whole text that more lines than this share ("rent", "salary") identifies none of them.
+const MAX_SAME_TEXT: usize = 200;
 /// Largest absolute amount and most decimals, as the pattern of the contract.
 const MAX_SCALE: u32 = 6;
+
+/// Day from which days are counted.
+const EPOCH: Date = date(1970, 1, 1);
 
 /// A line in the arguments.
 #[derive(Debug, Deserialize)]
@@ -38,7 +43,8 @@ pub(super) struct Inline {
 pub(super) struct Line {
     pub(super) id: String,
     pub(super) amount: Decimal,
-    pub(super) date: Date,
+    /// Days since 1970-01-01; lines are compared by the million.
+    pub(super) day: i32,
     /// The whole reference without case and spaces.
     text: String,
     /// What identifies documents in the reference: its words and its digit groups.
@@ -96,7 +102,7 @@ impl Side {
                 if message::looks_like(&bytes) {
                     of_message(&bytes, currency, window, &mut other_currency)?
                 } else {
-                    of_table(context.datasets.table(id, window)?, currency, &mut other_currency)?
+                    of_table(&context.datasets.table(id, window)?, currency, &mut other_currency)?
                 }
             }
             (None, None) => {
@@ -139,7 +145,7 @@ impl Side {
                     format!("`{}` has more than 15 digits or 6 decimals", line.amount),
                 ));
             }
-            let date = line.date.get(..10).unwrap_or(&line.date).parse().map_err(|_| {
+            let date: Date = line.date.get(..10).unwrap_or(&line.date).parse().map_err(|_| {
                 ToolError::invalid(pointer, format!("`{}` is no date YYYY-MM-DD", line.date))
             })?;
             let name = Name::new(&line.name);
@@ -156,9 +162,17 @@ impl Side {
             for key in &keys {
                 self.by_key.entry(key.clone()).or_default().push(i);
             }
-            self.lines.push(Line { id: line.id, amount, date, text, keys, name });
+            self.lines.push(Line {
+                id: line.id,
+                amount,
+                day: (date - EPOCH).get_days(),
+                text,
+                keys,
+                name,
+            });
         }
         self.by_key.retain(|_, lines| lines.len() <= MAX_SHARING);
+        self.by_text.retain(|_, lines| lines.len() <= MAX_SAME_TEXT);
         Ok(())
     }
 
@@ -190,16 +204,8 @@ impl Side {
     }
 }
 
-/// Returns the name score of two lines of different sides; 0 where one has no name.
-pub(super) fn name_score(left: &Side, i: usize, right: &Side, j: usize) -> f64 {
-    match (left.lines[i].name, right.lines[j].name) {
-        (Some(a), Some(b)) => names::score(&left.names[a], &right.names[b]),
-        _ => 0.0,
-    }
-}
-
 fn of_table(
-    table: Table,
+    table: &Table,
     currency: &str,
     other_currency: &mut usize,
 ) -> Result<Vec<Inline>, ToolError> {

@@ -5,14 +5,16 @@ mod lines;
 mod pairs;
 mod reference;
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::names;
 use crate::tool::{ToolContext, ToolError, Window, decode, money, warning};
 use lines::{Inline, Line, Side};
 
@@ -80,6 +82,8 @@ struct Matching<'a> {
     unclear_left: BTreeMap<usize, usize>,
     unclear_right: BTreeMap<usize, usize>,
     matches: Vec<Match>,
+    /// Scores of pairs of names, which come up again with every line of a party.
+    scores: RefCell<HashMap<(usize, usize), f64>>,
     /// Set when a search was cut short.
     capped: bool,
 }
@@ -87,6 +91,17 @@ struct Matching<'a> {
 impl<'a> Matching<'a> {
     fn near(&self, a: Decimal, b: Decimal) -> bool {
         (a - b).abs() <= self.tolerance
+    }
+
+    /// Returns the name score of two lines; 0 where one has no name.
+    fn name_score(&self, left: usize, right: usize) -> f64 {
+        let (Some(a), Some(b)) = (self.left.lines[left].name, self.right.lines[right].name) else {
+            return 0.0;
+        };
+        let mut scores = self.scores.borrow_mut();
+        *scores
+            .entry((a, b))
+            .or_insert_with(|| names::score(&self.left.names[a], &self.right.names[b]))
     }
 
     fn accept(&mut self, left: Vec<usize>, right: Vec<usize>, kind: Kind) {
@@ -109,7 +124,7 @@ impl<'a> Matching<'a> {
     /// Returns the left lines in order of date, then of the file.
     fn left_by_date(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.left.lines.len()).collect();
-        order.sort_by_key(|i| (self.left.lines[*i].date, *i));
+        order.sort_by_key(|i| (self.left.lines[*i].day, *i));
         order
     }
 }
@@ -157,7 +172,7 @@ fn leftover(view: &View<'_>, line: usize, state: &Matching<'_>) -> Leftover {
         };
         return Leftover { reason, candidate: Some(j) };
     }
-    match pairs::beyond_window(view.own, view.other, line, view.open, state) {
+    match pairs::beyond_window(view, line, state) {
         Some(j) => Leftover { reason: "outside_window", candidate: Some(j) },
         None => Leftover { reason: "no_counterpart", candidate: None },
     }
@@ -212,6 +227,7 @@ pub(crate) fn run(arguments: &Value, context: &ToolContext<'_>) -> Result<Value,
         unclear_left: BTreeMap::new(),
         unclear_right: BTreeMap::new(),
         matches: Vec::new(),
+        scores: RefCell::default(),
         capped: false,
     };
     reference::one_to_one(&mut state);

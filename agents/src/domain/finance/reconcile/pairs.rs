@@ -2,36 +2,31 @@
 
 use std::collections::BTreeMap;
 
-use jiff::civil::Date;
 use rust_decimal::Decimal;
 
-use super::lines::{Side, name_score};
-use super::{Kind, Matching};
+use super::lines::Side;
+use super::{Kind, Matching, View};
 
 /// Lowest score of two names that are taken as one.
 pub(super) const SAME_NAME: f64 = 0.8;
-/// Most lines looked at for one line.
-const MAX_SCAN: usize = 2_000;
+/// Most lines of the same amount and time that are looked at for one line.
+const MAX_SCAN: usize = 200;
 /// Most partners kept for one line.
 const MAX_PARTNERS: usize = 32;
 /// Most rounds; each settles every pair that became clear in the one before.
 const MAX_ROUNDS: usize = 12;
 
-/// Lines of a side by amount, then date.
-pub(super) type ByAmount = BTreeMap<Decimal, Vec<(Date, usize)>>;
+/// Lines of a side by amount, then day.
+pub(super) type ByAmount = BTreeMap<Decimal, Vec<(i32, usize)>>;
 
 /// Indexes the lines for which `open` holds.
 pub(super) fn by_amount(side: &Side, open: impl Fn(usize) -> bool) -> ByAmount {
     let mut index = ByAmount::new();
     for (i, line) in side.lines.iter().enumerate().filter(|(i, _)| open(*i)) {
-        index.entry(line.amount).or_default().push((line.date, i));
+        index.entry(line.amount).or_default().push((line.day, i));
     }
     index.values_mut().for_each(|lines| lines.sort_unstable());
     index
-}
-
-fn days_between(a: Date, b: Date) -> i32 {
-    (a - b).get_days().abs()
 }
 
 /// A possible pair; the smaller, the better.
@@ -72,17 +67,16 @@ pub(super) fn by_amount_date_and_name(state: &mut Matching<'_>) {
         let mut scanned = 0;
         let range = (line.amount - state.tolerance)..=(line.amount + state.tolerance);
         'amounts: for lines in index.range(range).map(|(_, lines)| lines) {
-            for (date, j) in lines {
+            let near = |day: i32| (line.day - day).abs() <= state.window_days;
+            let first = lines.partition_point(|(day, _)| *day < line.day && !near(*day));
+            for (day, j) in lines[first..].iter().take_while(|(day, _)| near(*day)) {
                 scanned += 1;
                 if scanned > MAX_SCAN {
                     state.capped = true;
                     break 'amounts;
                 }
-                let days = days_between(line.date, *date);
-                if days > state.window_days {
-                    continue;
-                }
-                let score = name_score(state.left, i, state.right, *j);
+                let days = (line.day - day).abs();
+                let score = state.name_score(i, *j);
                 if score >= SAME_NAME {
                     partners.entry(i).or_default().push((rank(score, days), *j));
                     suitors.entry(*j).or_default().push((rank(score, days), i));
@@ -129,22 +123,17 @@ fn only_best(list: &[(Rank, usize)], used: &[bool]) -> Option<usize> {
 }
 
 /// Returns the nearest open line of the same amount and name whose date is too far away.
-pub(super) fn beyond_window(
-    own: &Side,
-    other: &Side,
-    line: usize,
-    open: &ByAmount,
-    state: &Matching<'_>,
-) -> Option<usize> {
-    let this = &own.lines[line];
+pub(super) fn beyond_window(view: &View<'_>, line: usize, state: &Matching<'_>) -> Option<usize> {
+    let this = &view.own.lines[line];
     this.name?;
-    open.range((this.amount - state.tolerance)..=(this.amount + state.tolerance))
+    let score = |j: usize| {
+        if view.is_left { state.name_score(line, j) } else { state.name_score(j, line) }
+    };
+    view.open
+        .range((this.amount - state.tolerance)..=(this.amount + state.tolerance))
         .flat_map(|(_, lines)| lines)
         .take(MAX_SCAN)
-        .filter(|(date, j)| {
-            days_between(this.date, *date) > state.window_days
-                && name_score(own, line, other, *j) >= SAME_NAME
-        })
-        .min_by_key(|(date, _)| days_between(this.date, *date))
+        .filter(|(day, j)| (this.day - day).abs() > state.window_days && score(*j) >= SAME_NAME)
+        .min_by_key(|(day, _)| (this.day - day).abs())
         .map(|(_, j)| *j)
 }

@@ -15,7 +15,7 @@ pub(super) fn one_to_one(state: &mut Matching<'_>) {
             .into_iter()
             .filter(|j| !state.used_right[*j])
             .filter(|j| state.near(line.amount, state.right.lines[*j].amount))
-            .map(|j| ((line.date - state.right.lines[j].date).get_days().abs(), j))
+            .map(|j| ((line.day - state.right.lines[j].day).abs(), j))
             .collect();
         open.sort_unstable();
         match open.as_slice() {

@@ -148,6 +148,42 @@ fn the_days_of_the_clock_change_and_the_gap_are_found_and_no_others() {
 }
 
 #[test]
+fn a_tariff_counts_the_repeated_hour_twice_and_the_skipped_hour_not_at_all() {
+    let changes = truth("load", "/clock_changes").as_array().unwrap();
+    for change in changes.iter().filter(|change| change["site_id"] == "plant-berlin") {
+        let day: Date = change["date"].as_str().unwrap().parse().unwrap();
+        let period = |label: &str, from: &str, to: &str| json!({ "label": label, "days": "all", "from": from, "to": to, "rate_per_kwh": "1" });
+        let bill = call(
+            "tariff_bill",
+            &json!({
+                "dataset": "demo_energy_load", "site_id": "plant-berlin",
+                "timezone": "Europe/Berlin",
+                "start": midnight(day, "Europe/Berlin").to_string(),
+                "end": midnight(day.tomorrow().unwrap(), "Europe/Berlin").to_string(),
+                "tariff": {
+                    "periods": [period("two", "02:00", "03:00"), period("rest", "00:00", "00:00")],
+                },
+            }),
+        );
+        // The readings as they are written, with the hour of the local clock.
+        let written = |hour: &dyn Fn(&str) -> bool| -> f64 {
+            let table = &source().0["demo_energy_load"].table;
+            let rows = table.rows.iter().filter(|row| {
+                row[1] == "plant-berlin"
+                    && row[0].starts_with(&day.to_string())
+                    && hour(&row[0][11..13])
+            });
+            rows.map(|row| row[2].parse::<f64>().unwrap() / 4.0).sum()
+        };
+        let quantity = |line: usize| number(&bill, &format!("/lines/{line}/quantity"));
+        assert!((quantity(0) - written(&|hour| hour == "02")).abs() < 1e-6, "{bill}");
+        assert!((quantity(1) - written(&|hour| hour != "02")).abs() < 1e-6, "{bill}");
+        let spring = change["readings"] == 92;
+        assert_eq!(quantity(0) == 0.0, spring, "{bill}");
+    }
+}
+
+#[test]
 fn the_warning_about_a_gap_says_where_it_is() {
     let gap = truth("load", "/gap");
     let stats = call(

@@ -2,22 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use good_lp::{
-    Expression, Solution, SolverModel, Variable, WithTimeLimit, constraint, microlp, variable,
-    variables,
-};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::charge_flow::{Car, plan};
 use super::number::{self, amount, count, price, tidy};
 use super::series::instant;
 use crate::tool::{ToolContext, ToolError, Window, decode, warning};
 
-/// Time each of the three programs may take, s.
-const TIME_LIMIT_S: f64 = 10.0;
-/// Slack by which a later program may miss the optimum of an earlier one, kWh or currency.
-const SLACK: f64 = 1e-6;
 /// Most cars, as in the schema of the inline form.
 const MAX_CARS: usize = 50;
 
@@ -41,21 +34,6 @@ struct Arguments {
     interval_count: Option<usize>,
     prices_per_kwh: Option<Vec<String>>,
     currency: Option<String>,
-}
-
-/// A car with the intervals in which it is present.
-struct Car {
-    id: String,
-    need: f64,
-    max_kw: f64,
-    present: Vec<bool>,
-}
-
-/// What is optimised after what; each stage keeps the optimum of those before it.
-#[derive(Clone, Copy)]
-struct Reached {
-    energy: Option<f64>,
-    cost: Option<f64>,
 }
 
 fn from_dataset(
@@ -128,68 +106,6 @@ fn presence(
         .collect()
 }
 
-/// Solves one stage; power in kW by car and interval.
-fn stage(
-    cars: &[Car],
-    limits: &[f64],
-    prices: Option<&[f64]>,
-    hours: f64,
-    reached: Reached,
-) -> Result<Vec<Vec<f64>>, ToolError> {
-    let mut vars = variables!();
-    let power: Vec<Vec<Option<Variable>>> = cars
-        .iter()
-        .map(|car| {
-            car.present
-                .iter()
-                .map(|here| here.then(|| vars.add(variable().min(0.0).max(car.max_kw))))
-                .collect()
-        })
-        .collect();
-    let weighted = |weight: &dyn Fn(usize) -> f64| {
-        let mut sum = Expression::from(0.0);
-        for row in &power {
-            for (t, var) in row.iter().enumerate() {
-                if let Some(var) = var {
-                    sum += weight(t) * *var;
-                }
-            }
-        }
-        sum
-    };
-    let energy = weighted(&|_| hours);
-    let cost = prices.map(|prices| weighted(&|t| hours * prices[t]));
-    let goal = match (reached, &cost) {
-        (Reached { energy: None, .. }, _) => -energy.clone(),
-        (Reached { cost: None, .. }, Some(cost)) => cost.clone(),
-        _ => weighted(&|t| hours * count(t)),
-    };
-    let mut model = vars.minimise(goal).using(microlp).with_time_limit(TIME_LIMIT_S);
-    for (car, row) in cars.iter().zip(&power) {
-        let sum: Expression = row.iter().flatten().map(|var| hours * *var).sum();
-        model.add_constraint(constraint!(sum <= car.need));
-    }
-    for (t, limit) in limits.iter().enumerate() {
-        let sum: Expression = power.iter().filter_map(|row| row[t]).map(|var| 1.0 * var).sum();
-        model.add_constraint(constraint!(sum <= *limit));
-    }
-    if let Some(best) = reached.energy {
-        model.add_constraint(constraint!(energy >= best - SLACK));
-    }
-    if let (Some(best), Some(cost)) = (reached.cost, cost) {
-        model.add_constraint(constraint!(cost <= best + SLACK));
-    }
-    let solution = model.solve().map_err(|error| ToolError::Unavailable {
-        message: format!("the solver found no plan ({error}); use fewer cars or intervals"),
-    })?;
-    Ok(power
-        .iter()
-        .map(|row| {
-            row.iter().map(|var| var.map_or(0.0, |var| solution.value(var).max(0.0))).collect()
-        })
-        .collect())
-}
-
 fn total(power: &[Vec<f64>], weight: impl Fn(usize) -> f64) -> f64 {
     power.iter().flat_map(|row| row.iter().enumerate()).map(|(t, kw)| kw * weight(t)).sum()
 }
@@ -219,10 +135,7 @@ fn check_unique(sessions: &[Session]) -> Result<(), ToolError> {
 ///
 /// # Errors
 /// [`ToolError::InvalidInput`] ⇐ a session twice, prices and limits of different lengths, times
-/// without `start`; [`ToolError::Unavailable`] ⇐ no plan in time; the data's errors.
-///
-/// # Cost
-/// Three linear programs of cars × intervals variables, at most 10 s each.
+/// without `start`; the data's errors.
 pub(crate) fn run(arguments: &Value, context: &ToolContext<'_>) -> Result<Value, ToolError> {
     let args: Arguments = decode(arguments)?;
     let limits = limits_of(&args);
@@ -266,7 +179,7 @@ pub(crate) fn run(arguments: &Value, context: &ToolContext<'_>) -> Result<Value,
             "At least one car is plugged in for no whole interval and gets nothing.",
         ));
     }
-    let power = plan(&cars, &limits, prices.as_deref(), hours)?;
+    let power = plan(&cars, &limits, prices.as_deref(), hours);
     let site_kw: Vec<f64> =
         (0..limits.len()).map(|t| tidy(power.iter().map(|row| row[t]).sum())).collect();
     let delivered = total(&power, |_| hours);
@@ -303,23 +216,7 @@ pub(crate) fn run(arguments: &Value, context: &ToolContext<'_>) -> Result<Value,
     }))
 }
 
-/// Rounds to a tenth of a watt, which is finer than the slack between the stages.
+/// Rounds to a tenth of a watt, which hides the noise of binary fractions.
 fn round_watt(kw: f64) -> f64 {
     (kw * 1e4).round() / 1e4
-}
-
-fn plan(
-    cars: &[Car],
-    limits: &[f64],
-    prices: Option<&[f64]>,
-    hours: f64,
-) -> Result<Vec<Vec<f64>>, ToolError> {
-    let mut reached = Reached { energy: None, cost: None };
-    let most = stage(cars, limits, prices, hours, reached)?;
-    reached.energy = Some(total(&most, |_| hours));
-    if let Some(prices) = prices {
-        let cheapest = stage(cars, limits, Some(prices), hours, reached)?;
-        reached.cost = Some(total(&cheapest, |t| hours * prices[t]));
-    }
-    stage(cars, limits, prices, hours, reached)
 }

@@ -7,6 +7,7 @@ use crate::tool::NativeFn;
 
 mod battery_dispatch;
 mod carbon_scope2;
+mod charge_flow;
 mod dr_baseline;
 mod dr_respond;
 pub(crate) mod espi;

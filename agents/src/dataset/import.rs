@@ -448,6 +448,7 @@ impl<'a> Importer<'a> {
             if let (Some(last), Some(time)) = (self.known.get_mut(site), row.time)
                 && let Ok(at) = Timestamp::from_microsecond(time)
                 && last.see(at)
+                && self.time.is_some_and(|at| self.lanes[at].kind == Kind::Time)
             {
                 self.twice.see(row.line);
             }

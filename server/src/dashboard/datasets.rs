@@ -281,7 +281,7 @@ fn map_rows(preview: &Preview) -> Vec<MapRow> {
             kinds: Kind::ALL.map(|known| (known.name(), known == kind)).to_vec(),
             unit: column.unit.clone().unwrap_or_default(),
             to: column.to.clone().unwrap_or_default(),
-            orders: Order::ALL.map(|o| (o.name(), o.example(), o == order)).to_vec(),
+            orders: Order::ALL.map(|o| (o.name(), o.title(), o == order)).to_vec(),
             skip: column.skip,
         }
     };

@@ -35,9 +35,9 @@ const REQUESTS: [(&str, &str, &str, &[&str]); 4] = [
 
 /// A client with the key of one joint venture.
 pub(crate) struct Client {
-    http: reqwest::Client,
-    base: String,
-    key: String,
+    pub(crate) http: reqwest::Client,
+    pub(crate) base: String,
+    pub(crate) key: String,
 }
 
 impl Client {

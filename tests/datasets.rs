@@ -227,7 +227,8 @@ async fn an_uploaded_file_answers_a_request_that_names_it() {
         .unwrap();
     let (status, made): (u16, Value) = (answer.status().as_u16(), answer.json().await.unwrap());
     assert_eq!(status, 201, "{made:#}");
-    let run = client.ask("energy", "What is the load factor and the peak of dataset may_load?").await;
+    let run =
+        client.ask("energy", "What is the load factor and the peak of dataset may_load?").await;
     assert_eq!(run["calls"][0]["tool"], "interval_stats", "{run:#}");
     assert_eq!(run["calls"][0]["arguments"]["dataset"], "may_load", "{run:#}");
     // The last hour is the highest: 0.23 MW.

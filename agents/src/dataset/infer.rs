@@ -365,7 +365,8 @@ fn propose(
             }
             None => tally.kind(&named, mark, american),
         };
-        if unsure {
+        let said = wish.columns.iter().any(|c| c.source == *source && c.format.is_some());
+        if unsure && !said {
             notes.push(Note::new(
                 "date_order",
                 format!(

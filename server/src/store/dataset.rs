@@ -169,6 +169,16 @@ impl TenantTx {
         .bind(sha256)
         .execute(&mut *self.tx)
         .await?;
+        let known: bool = sqlx::query_scalar(
+            "select exists (select from dataset_file where tenant_id = $1 and sha256 = $2)",
+        )
+        .bind(self.tenant)
+        .bind(sha256)
+        .fetch_one(&mut *self.tx)
+        .await?;
+        if known {
+            return Ok(());
+        }
         for (part, body) in bytes.chunks(PART).enumerate() {
             let body = agents::dataset::pack(body);
             sqlx::query(

@@ -362,7 +362,7 @@ async fn import_noted(
             }
         }
     }
-    let report = reader.await.map_err(|error| {
+    let mut report = reader.await.map_err(|error| {
         tracing::error!(%error, "the reader of a file failed");
         DatasetError::Unreadable("the file made its reader fail".to_owned())
     })??;

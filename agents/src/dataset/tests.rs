@@ -151,7 +151,7 @@ fn a_mapping_that_does_not_fit_names_its_place() {
     ] {
         match read(text, wish, "UTC") {
             Err(DatasetError::Mapping { pointer: found, .. }) => {
-                assert_eq!(found, pointer, "{wish}")
+                assert_eq!(found, pointer, "{wish}");
             }
             other => panic!("{wish}: {:?}", other.map(|(mapping, ..)| mapping)),
         }

@@ -358,6 +358,7 @@ async fn import_noted(
                 if last.elapsed() >= BEAT {
                     last = Instant::now();
                     note(store, tenant, noted, progress).await?;
+                    tx.stay().await?;
                 }
             }
         }

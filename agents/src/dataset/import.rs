@@ -508,6 +508,13 @@ impl<'a> Importer<'a> {
                 all => format!("all {all} lines were refused; see the report of a preview"),
             }));
         }
+        if self.report.rows == 0 && self.mapping.format.is_some_and(|f| f != Format::File) {
+            let what = self.mapping.format.map_or("file", Format::title);
+            self.report.notes.push(Note::new(
+                "no_rows",
+                format!("{what}: the file is well formed and holds nothing that becomes a row."),
+            ));
+        }
         let zone = self.mapping.timezone.as_deref().unwrap_or("UTC");
         if self.repeated.count > 0 {
             self.report.notes.push(Note::new(

@@ -185,6 +185,8 @@ fn the_shipped_files_of_every_format_become_tables() {
         let mapping = infer(&bytes, file, &Mapping::default(), "UTC").unwrap().mapping;
         let report = import(&bytes, &mapping, &mut Kept::default()).unwrap();
         assert_eq!((mapping.format, report.rows), (Some(format), rows), "{file}");
+        let told = report.notes.iter().any(|note| note.code == "no_rows");
+        assert_eq!(told, rows == 0 && format != Format::File, "{file}");
     }
 }
 

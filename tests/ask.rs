@@ -35,16 +35,19 @@ const REQUESTS: [(&str, &str, &str, &[&str]); 4] = [
 
 /// A client with the key of one joint venture.
 pub(crate) struct Client {
-    http: reqwest::Client,
-    base: String,
-    key: String,
+    pub(crate) http: reqwest::Client,
+    pub(crate) base: String,
+    pub(crate) key: String,
 }
 
 impl Client {
     pub(crate) fn of(server: &Server, pack: &str) -> Self {
         let line = server.said.iter().find(|line| line.contains(&format!("demo-{pack}"))).unwrap();
         let key = line.split_whitespace().last().unwrap().to_owned();
-        Self { http: reqwest::Client::new(), base: format!("http://{}", server.address), key }
+        // A connection each: after a refused body the server closes its own, and the next call must
+        // not meet one that is just closing.
+        let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        Self { http, base: format!("http://{}", server.address), key }
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, Value) {

@@ -5,16 +5,16 @@ use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
 use crate::support::{Folder, Server};
 
 /// A browser without scripts: it keeps cookies and follows nothing by itself.
-struct Browser {
-    http: reqwest::Client,
-    base: String,
+pub(crate) struct Browser {
+    pub(crate) http: reqwest::Client,
+    pub(crate) base: String,
     cookie: String,
 }
 
-struct Page {
-    status: u16,
-    location: String,
-    text: String,
+pub(crate) struct Page {
+    pub(crate) status: u16,
+    pub(crate) location: String,
+    pub(crate) text: String,
 }
 
 impl Browser {
@@ -24,7 +24,7 @@ impl Browser {
         Self { http, base: format!("http://{}", server.address), cookie: String::new() }
     }
 
-    async fn send(&mut self, request: reqwest::RequestBuilder) -> Page {
+    pub(crate) async fn send(&mut self, request: reqwest::RequestBuilder) -> Page {
         let answer = request.header(COOKIE, &self.cookie).send().await.unwrap();
         if let Some(cookie) = answer.headers().get(SET_COOKIE) {
             self.cookie = cookie.to_str().unwrap().split(';').next().unwrap().to_owned();
@@ -37,12 +37,12 @@ impl Browser {
         }
     }
 
-    async fn get(&mut self, path: &str) -> Page {
+    pub(crate) async fn get(&mut self, path: &str) -> Page {
         let request = self.http.get(format!("{}{path}", self.base));
         self.send(request).await
     }
 
-    async fn post(&mut self, path: &str, form: &[(&str, &str)]) -> Page {
+    pub(crate) async fn post(&mut self, path: &str, form: &[(&str, &str)]) -> Page {
         let pairs: Vec<String> = form.iter().map(|(k, v)| format!("{k}={}", encoded(v))).collect();
         let request = self
             .http
@@ -61,14 +61,14 @@ fn encoded(text: &str) -> String {
         .collect()
 }
 
-fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
+pub(crate) fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
     text.split_once(before)
         .and_then(|(_, rest)| rest.split_once(after))
         .map(|(found, _)| found)
         .unwrap()
 }
 
-async fn signed_in(server: &Server) -> Browser {
+pub(crate) async fn signed_in(server: &Server) -> Browser {
     let line = server.said.iter().find(|line| line.contains("/login?token=")).unwrap();
     let path = format!("/login?token={}", line.split("/login?token=").nth(1).unwrap());
     let mut browser = Browser::new(server);

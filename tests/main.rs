@@ -9,6 +9,7 @@
 mod api;
 mod ask;
 mod dashboard;
+mod datasets;
 mod jobs;
 mod pack;
 mod startup;

@@ -15,10 +15,10 @@ const POLICY: &str = "(tenant_id = ( SELECT (NULLIF(current_setting('tessera.ten
 
 pub(crate) struct World {
     cluster: Cluster,
-    address: Address,
+    pub(crate) address: Address,
     pub(crate) store: Store,
     pub(crate) one: TenantId,
-    two: TenantId,
+    pub(crate) two: TenantId,
     _folder: Folder,
 }
 
@@ -81,7 +81,7 @@ impl World {
         Self { cluster, address, store, one, two, _folder: folder }
     }
 
-    async fn raw(&self, url: &str) -> PgConnection {
+    pub(crate) async fn raw(&self, url: &str) -> PgConnection {
         let mut connection = PgConnection::connect(url).await.unwrap();
         sqlx::raw_sql("set search_path = tessera").execute(&mut connection).await.unwrap();
         connection

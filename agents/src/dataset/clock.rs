@@ -42,6 +42,18 @@ impl Order {
         }
     }
 
+    /// Returns the way in two words, for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Ymd => "year first",
+            Self::Dmy => "day first",
+            Self::Mdy => "month first",
+            Self::EpochS => "Unix seconds",
+            Self::EpochMs => "Unix ms",
+            Self::Excel => "Excel days",
+        }
+    }
+
     /// Returns an example for people.
     pub fn example(self) -> &'static str {
         match self {

@@ -448,6 +448,7 @@ impl<'a> Importer<'a> {
             if let (Some(last), Some(time)) = (self.known.get_mut(site), row.time)
                 && let Ok(at) = Timestamp::from_microsecond(time)
                 && last.see(at)
+                && self.time.is_some_and(|at| self.lanes[at].kind == Kind::Time)
             {
                 self.twice.see(row.line);
             }
@@ -506,6 +507,13 @@ impl<'a> Importer<'a> {
                 1 => "the only line was refused; see the report of a preview".to_owned(),
                 all => format!("all {all} lines were refused; see the report of a preview"),
             }));
+        }
+        if self.report.rows == 0 && self.mapping.format.is_some_and(|f| f != Format::File) {
+            let what = self.mapping.format.map_or("file", Format::title);
+            self.report.notes.push(Note::new(
+                "no_rows",
+                format!("{what}: the file is well formed and holds nothing that becomes a row."),
+            ));
         }
         let zone = self.mapping.timezone.as_deref().unwrap_or("UTC");
         if self.repeated.count > 0 {

@@ -76,7 +76,8 @@ impl Tally {
         let point = value::number(cell, DecimalMark::Point, scratch).is_some();
         if point {
             self.point += 1;
-            if value::whole(scratch) {
+            // `820.00` is an amount: as a whole number it would lose its cents.
+            if !scratch.contains('.') && value::whole(scratch) {
                 self.whole += 1;
                 self.seconds += usize::from(cell.len() == 10 && cell.starts_with('1'));
                 self.millis += usize::from(cell.len() == 13 && cell.starts_with('1'));
@@ -364,7 +365,8 @@ fn propose(
             }
             None => tally.kind(&named, mark, american),
         };
-        if unsure {
+        let said = wish.columns.iter().any(|c| c.source == *source && c.format.is_some());
+        if unsure && !said {
             notes.push(Note::new(
                 "date_order",
                 format!(

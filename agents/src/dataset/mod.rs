@@ -22,6 +22,8 @@ mod mapping;
 mod meter;
 mod name;
 mod source;
+#[cfg(test)]
+mod tests;
 mod text;
 mod unit;
 mod value;

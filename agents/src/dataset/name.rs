@@ -78,7 +78,7 @@ const WORDS: [(&str, &[&str]); 11] = [
         ],
     ),
     ("amount", &["金額", "金额", "transaction amount"]),
-    ("reference", &["payment reference", "摘要", "附言", "備註"]),
+    ("reference", &["payment reference", "摘要", "附言"]),
     ("name", &["counterparty", "payee", "payer", "對方戶名", "对方户名", "戶名"]),
     ("price_per_kwh", &["price per kwh", "電價", "电价"]),
     ("player_id", &["player", "player id", "玩家", "玩家編號"]),

@@ -118,7 +118,15 @@ pub(super) fn delimiter(text: &str) -> u8 {
 pub(super) fn header_line(text: &str, delimiter: u8) -> u64 {
     let records = probe(text, delimiter);
     let (width, _) = usual(&records);
-    let Some((line, first)) = records.iter().find(|(_, record)| record.len() == width) else {
+    let wide = || records.iter().filter(|(_, record)| record.len() == width);
+    let filled =
+        |record: &csv::StringRecord| record.iter().filter(|c| !c.trim().is_empty()).count();
+    // Lines of a title may be padded to the width of the table; the header is then the first full one.
+    let full = wide().find(|(_, record)| filled(record) == width);
+    let Some((line, first)) = wide()
+        .next()
+        .map(|first| if filled(&first.1) * 2 < width { full.unwrap_or(first) } else { first })
+    else {
         return 1;
     };
     let is_value = |cell: &str| {
@@ -191,6 +199,8 @@ mod tests {
     fn lines_before_the_header_are_passed_over_and_a_file_may_have_none() {
         assert_eq!(header_line("Report of plant 2\n\nstart,load\n1,2\n3,4\n", b','), 3);
         assert_eq!(header_line("start,load\n1,2\n", b','), 1);
+        let padded = "Plant 2,,\nLatitude,39.7,\nstart,load,site\n1,2,3\n4,5,6\n";
+        assert_eq!(header_line(padded, b','), 3);
         assert_eq!(header_line("36,AERO,CUBA\n173,ANGLO,CUBA\n", b','), 0);
     }
 

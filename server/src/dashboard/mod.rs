@@ -1,6 +1,7 @@
 //! The partner dashboard: pages that work without scripts; a small script makes a run's page live.
 
 mod datasets;
+mod mapping;
 mod markdown;
 mod trace;
 mod view;

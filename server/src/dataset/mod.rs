@@ -28,7 +28,7 @@ pub(crate) use upload::receive;
 use crate::store::{NewVersion, Store, StoreError, TenantId};
 
 /// Files that are received or imported at a time: each takes up to its own size in memory.
-pub(crate) static AT_WORK: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(4)));
+pub(crate) static AT_WORK: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(8)));
 
 /// Pieces that may wait between the reader of a file and the store.
 const AHEAD: usize = 16;
@@ -315,9 +315,9 @@ async fn import_noted(
 ) -> Result<Outcome, ImportError> {
     let (zone, before) = context(store, tenant, &job.id).await?;
     let (upload, wish) = (job.upload.clone(), job.wish);
-    let (hash, mapping) = blocking(move || {
-        let mapping = settle(&upload, &wish, &zone, before)?.mapping;
-        Ok((sha256(&upload.bytes), mapping))
+    let (hash, Inference { mapping, notes, .. }) = blocking(move || {
+        let inference = settle(&upload, &wish, &zone, before)?;
+        Ok((sha256(&upload.bytes), inference))
     })
     .await?;
     let mapping_hash = hash_of(&mapping);
@@ -358,14 +358,17 @@ async fn import_noted(
                 if last.elapsed() >= BEAT {
                     last = Instant::now();
                     note(store, tenant, noted, progress).await?;
+                    tx.stay().await?;
                 }
             }
         }
     }
-    let report = reader.await.map_err(|error| {
+    let mut report = reader.await.map_err(|error| {
         tracing::error!(%error, "the reader of a file failed");
         DatasetError::Unreadable("the file made its reader fail".to_owned())
     })??;
+    // What was guessed stays with the version, for whoever looks at it later.
+    report.notes.splice(0..0, notes);
     tx.add_version(&NewVersion {
         id: &job.id,
         version,

@@ -1,12 +1,14 @@
 //! A file on its way in: counted while it arrives, and refused where it goes over the limit.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use agents::dataset::MAX_BYTES;
 use axum::extract::multipart::Field;
 use axum::extract::{FromRequest as _, Multipart, Request};
 use axum::http::{StatusCode, header};
 use futures_util::StreamExt as _;
+use tokio::time::timeout;
 
 use super::Upload;
 use crate::error::Problem;
@@ -15,6 +17,9 @@ use crate::error::Problem;
 const MAX_FIELD: usize = 256 << 10;
 /// Most fields of a form.
 const MAX_FIELDS: usize = 4000;
+
+/// Silence after which an upload is given up: it holds a place that others wait for.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// What arrived: the file, and the fields beside it.
 #[derive(Debug, Default)]
@@ -61,7 +66,7 @@ pub(crate) async fn receive(request: Request, name: &str) -> Result<Form, Proble
     }
     let mut bytes = Vec::with_capacity(length.unwrap_or(0).min(MAX_BYTES));
     let mut stream = request.into_body().into_data_stream();
-    while let Some(part) = stream.next().await {
+    while let Some(part) = timeout(SILENCE, stream.next()).await.map_err(broken)? {
         let part = part.map_err(broken)?;
         if bytes.len() + part.len() > MAX_BYTES {
             return Err(too_large());
@@ -74,7 +79,9 @@ pub(crate) async fn receive(request: Request, name: &str) -> Result<Form, Proble
 async fn receive_form(mut form: Multipart) -> Result<Form, Problem> {
     let mut received = Form::default();
     let mut count = 0;
-    while let Some(field) = form.next_field().await.map_err(broken)? {
+    while let Some(field) =
+        timeout(SILENCE, form.next_field()).await.map_err(broken)?.map_err(broken)?
+    {
         count += 1;
         if count > MAX_FIELDS {
             return Err(Problem::invalid("invalid_form", "the form has too many fields"));
@@ -99,7 +106,7 @@ async fn receive_form(mut form: Multipart) -> Result<Form, Problem> {
 
 async fn bounded(mut field: Field<'_>, limit: usize) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
-    while let Some(part) = field.chunk().await.map_err(broken)? {
+    while let Some(part) = timeout(SILENCE, field.chunk()).await.map_err(broken)?.map_err(broken)? {
         if bytes.len() + part.len() > limit {
             return Err(too_large());
         }

@@ -51,14 +51,18 @@ impl Series {
         id: &str,
         window: &Window,
     ) -> Result<Self, ToolError> {
-        let readings = match context.datasets.file(id) {
-            Ok(bytes) if espi::is_xml(&bytes) => {
-                let mut readings = espi::readings(&bytes)?;
-                readings.retain(|reading| window.contains(reading.start));
-                readings
-            }
-            // Tables may exist without a file behind them, so the table has the last word.
-            _ => from_table(context, id, window)?,
+        // The table comes first: a window of it is read without the whole file. What is no table may
+        // still be a Green Button file, where the source of the data does not read these itself.
+        let readings = match from_table(context, id, window) {
+            Err(error @ ToolError::InvalidInput { .. }) => match context.datasets.file(id) {
+                Ok(bytes) if espi::is_xml(&bytes) => {
+                    let mut readings = espi::readings(&bytes)?;
+                    readings.retain(|reading| window.contains(reading.start));
+                    readings
+                }
+                _ => return Err(error),
+            },
+            read => read?,
         };
         Self::new(readings, id)
     }
@@ -168,17 +172,26 @@ fn from_table(
             format!("`{id}` holds several sites; name one in site_id"),
         ));
     }
+    // A Green Button file states how long each interval is; elsewhere it follows from the spacing.
+    let duration = table.find("duration_s");
     let mut points = table
         .rows
         .iter()
         .filter(|row| !row[value].is_empty())
-        .map(|row| Ok((instant(&row[start], "/dataset")?, number::cell(&row[value], "/dataset")?)))
+        .map(|row| {
+            let seconds = duration.filter(|column| !row[*column].is_empty());
+            let seconds =
+                seconds.map(|column| number::cell(&row[column], "/dataset")).transpose()?;
+            let at = instant(&row[start], "/dataset")?;
+            Ok((at, number::cell(&row[value], "/dataset")?, seconds.filter(|s| *s > 0.0)))
+        })
         .collect::<Result<Vec<_>, ToolError>>()?;
-    points.sort_by_key(|(at, _)| *at);
-    let seconds = spacing(points.iter().map(|(at, _)| *at)).unwrap_or(3600.0);
+    points.sort_by_key(|(at, ..)| *at);
+    let spacing = spacing(points.iter().map(|(at, ..)| *at)).unwrap_or(3600.0);
     Ok(points
         .into_iter()
-        .map(|(start, value)| {
+        .map(|(start, value, seconds)| {
+            let seconds = seconds.unwrap_or(spacing);
             let kwh = if is_power { value * seconds / 3600.0 } else { value };
             Reading { start, seconds, kwh }
         })

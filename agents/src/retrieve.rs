@@ -28,7 +28,7 @@ const SAME_LANGUAGE: f32 = 1.2;
 const SAME_WRITING: f32 = 1.1;
 
 /// A passage that a search found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Passage {
     /// Position of the document in [`Knowledge::documents`].
     pub document: usize,

@@ -23,6 +23,9 @@ const INDEX_BYTES: usize = 15_000_000;
 /// Most hits that one question is followed through.
 const MAX_HITS: usize = 2000;
 
+/// Most terms of a question that are looked up; a pasted document would bring thousands.
+const MAX_TERMS: usize = 256;
+
 /// How much a term counts in each field; one in the passage's text counts 1.
 const TITLE: f32 = 2.0;
 const HEADING: f32 = 1.2;
@@ -165,10 +168,14 @@ fn places(jurisdiction: &str) -> String {
     names.map(|(_, names)| *names).collect::<Vec<_>>().join(" ")
 }
 
-/// Returns each term of a question once, with its weight; those that say nothing are left out.
+/// Returns each term of a question once, with its weight; those that say nothing are left out, and
+/// so are those after the first [`MAX_TERMS`].
 fn weighted(terms: Vec<lang::Term>) -> BTreeMap<String, f32> {
     let mut weights = BTreeMap::new();
     for term in terms {
+        if weights.len() == MAX_TERMS {
+            break;
+        }
         let grammar = |set: &str| term.text.chars().filter(|c| set.contains(*c)).count();
         if lang::is_stop(&term.text) || grammar(GRAMMAR) > 0 {
             continue;
@@ -261,6 +268,14 @@ mod tests {
         assert_eq!(weights.get("需量"), Some(&1.0));
         assert!(!weights.contains_key("的需") && !weights.contains_key("怎么"));
         assert_eq!(weights.get("费是"), Some(&HALF));
+    }
+
+    #[test]
+    fn a_pasted_document_is_looked_up_by_its_first_terms() {
+        let pasted: String = (0..5000).map(|i| format!("word{i} ")).collect();
+        let weights = weighted(lang::terms(&pasted));
+        assert_eq!(weights.len(), MAX_TERMS);
+        assert!(weights.contains_key("word0") && !weights.contains_key("word4999"));
     }
 
     #[test]

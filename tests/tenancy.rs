@@ -1,5 +1,7 @@
 //! What the catalogue must say, and what two tenants must not see of each other.
 
+use agents::dataset::Mapping;
+use server::dataset::{Job, Upload, import};
 use server::postgres::{Cluster, checked_folder};
 use server::store::{Address, NewRun, NewTenant, Store, StoreError, TenantId, hash_of};
 use sqlx::{Connection as _, PgConnection};
@@ -35,13 +37,22 @@ async fn tenant(store: &Store, slug: &str) -> TenantId {
     tx.create_key("seed", &[], None).await.unwrap();
     tx.create_login_link(5).await.unwrap();
     tx.create_session("seed", 1).await.unwrap();
-    tx.put_dataset("load", "text/csv", b"a\n1\n").await.unwrap();
     tx.put_document("terms", "Terms", "en", "own", "text").await.unwrap();
     let (run, _) = tx.create_run(&new_run("seed", "same request")).await.unwrap();
     tx.request_approval(run, 0, "act", &serde_json::json!({}), "00").await.unwrap();
     tx.start_effect("same key", "act", &serde_json::json!({}), "00", "EF-1").await.unwrap();
     tx.record_usage(run, 1, 2, 3, 4.0).await.unwrap();
     tx.commit().await.unwrap();
+    let job = Job {
+        id: "load".to_owned(),
+        upload: Upload::new("load.csv", *b"start,load_kw\n2026-01-01T00:00:00Z,1\nsoon,2\n"),
+        wish: serde_json::from_str::<Mapping>(
+            r#"{"columns": [{"source": "start", "type": "time", "format": "ymd"}], "time": "start"}"#,
+        )
+        .unwrap(),
+        by: "seed".to_owned(),
+    };
+    import(store, id, job, &mut |_| {}).await.unwrap();
     id
 }
 

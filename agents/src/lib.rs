@@ -1,5 +1,6 @@
 //! Packs, tools, planning and runs: what an agent decides, without HTTP or SQL.
 pub mod answer;
+pub mod dataset;
 pub mod demo;
 pub mod domain;
 pub mod eval;

@@ -24,6 +24,9 @@ pub struct Ceiling {
     /// Unit of the value.
     #[serde(default)]
     pub unit: String,
+    /// Roles that the ceiling binds; empty for all.
+    #[serde(default)]
+    pub roles: Vec<String>,
 }
 
 /// A call that shows what a rule does.
@@ -169,7 +172,7 @@ impl Policy {
                 continue;
             }
             let role_is_out = !rule.roles.is_empty() && !rule.roles.iter().any(|r| r == role);
-            if role_is_out || rule.decision == "deny" || rule.exceeds(arguments, limits) {
+            if role_is_out || rule.decision == "deny" || rule.exceeds(arguments, role, limits) {
                 return deny();
             }
             if rule.decision == "require_approval" {
@@ -192,10 +195,13 @@ impl Policy {
 }
 
 impl Rule {
-    fn exceeds(&self, arguments: &Value, limits: &Limits) -> bool {
+    fn exceeds(&self, arguments: &Value, role: &str, limits: &Limits) -> bool {
         let Some(ceiling) = self.limit.as_ref().filter(|_| self.decision == "deny_above") else {
             return false;
         };
+        if !ceiling.roles.is_empty() && !ceiling.roles.iter().any(|bound| bound == role) {
+            return false;
+        }
         let read = |value: &Value| -> Option<Decimal> {
             value.as_str().map_or_else(|| value.to_string().parse().ok(), |s| s.parse().ok())
         };

@@ -1,8 +1,13 @@
 //! Laws that every result of the gaming tools obeys, whatever the arguments.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+use std::sync::Arc;
+
+use agents::answer::Answers;
+use agents::eval::{Case, cases};
 use agents::pack::{FixtureSource, MemoryEffects, Pack, shipped};
-use agents::tool::{Approval, Limits, ToolContext, ToolError, arguments_sha256};
+use agents::port::DatasetSource;
+use agents::tool::{Approval, Limits, Table, ToolContext, ToolError, Window, arguments_sha256};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -386,4 +391,66 @@ proptest! {
 
 fn number_of(text: &Value) -> f64 {
     text.as_str().unwrap().parse().unwrap()
+}
+
+/// The fixtures with the datasets of a case before them.
+struct CaseData<'a>(&'a Case, FixtureSource);
+
+impl DatasetSource for CaseData<'_> {
+    fn table(&self, id: &str, window: &Window) -> Result<Table, ToolError> {
+        match self.0.datasets.get(id) {
+            Some(csv) => Ok(Table::from_csv(csv.as_bytes(), id)?.within(window)),
+            None => self.1.table(id, window),
+        }
+    }
+
+    fn file(&self, id: &str) -> Result<Arc<[u8]>, ToolError> {
+        self.1.file(id)
+    }
+}
+
+/// Puts values of earlier results where an argument points at them.
+fn resolved(arguments: &Value, results: &[Value]) -> Value {
+    let mut arguments = arguments.clone();
+    for value in arguments.as_object_mut().unwrap().values_mut() {
+        if let Some(from) = value.get("$from").and_then(Value::as_u64) {
+            let pointer = value["pointer"].as_str().unwrap();
+            *value = results[from as usize].pointer(pointer).unwrap().clone();
+        }
+    }
+    arguments
+}
+
+#[test]
+fn the_facts_that_a_case_expects_are_what_its_calls_say() {
+    let answers = Answers::of(gaming()).unwrap();
+    let mut faults = Vec::new();
+    for case in cases(gaming()).unwrap() {
+        let data = CaseData(&case, FixtureSource::of(gaming()).unwrap());
+        let (effects, limits) = (MemoryEffects::default(), Limits::default());
+        let context = ToolContext {
+            datasets: &data,
+            effects: &effects,
+            now: "2026-11-24T12:00:00Z".parse().unwrap(),
+            approval: None,
+            limits: &limits,
+        };
+        let (mut results, mut text) = (Vec::new(), String::new());
+        for call in &case.expected_calls {
+            let arguments = resolved(&call.arguments, &results);
+            match gaming().call(&call.name, &arguments, &context) {
+                Ok(result) => {
+                    text += &answers.say(&call.name, &arguments, &result, &case.lang).unwrap();
+                    results.push(result);
+                }
+                // An act waits for a person; it says nothing yet.
+                Err(ToolError::NeedsApproval { .. }) => {}
+                Err(error) => faults.push(format!("{}: {error}", case.id)),
+            }
+        }
+        let missing =
+            case.expected_answer_facts.iter().filter(|fact| !text.contains(fact.as_str()));
+        faults.extend(missing.map(|fact| format!("{}: `{fact}` is not in: {text}", case.id)));
+    }
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }

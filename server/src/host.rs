@@ -10,6 +10,7 @@ use agents::tool::{Table, ToolError, Window};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
+use crate::dataset::{dataset_fault, open_table, original};
 use crate::store::{Store, StoreError, TenantId};
 
 /// The datasets and the effect ledger of one tenant. Use it on blocking threads only.
@@ -24,10 +25,6 @@ impl Host {
     /// Binds the ports to a tenant.
     pub fn new(store: Store, tenant: TenantId, handle: Handle) -> Self {
         Self { store, tenant, handle }
-    }
-
-    async fn bytes(&self, id: &str) -> Result<Vec<u8>, StoreError> {
-        self.store.begin(self.tenant).await?.dataset_bytes(id).await
     }
 
     async fn record(&self, request: &EffectRequest) -> Result<EffectOutcome, ToolError> {
@@ -71,15 +68,14 @@ fn unavailable(error: StoreError) -> ToolError {
 
 impl DatasetSource for Host {
     fn table(&self, id: &str, window: &Window) -> Result<Table, ToolError> {
-        Ok(Table::from_csv(&self.file(id)?, id)?.within(window))
+        open_table(&self.store, self.tenant, id, window, &self.handle)
     }
 
     fn file(&self, id: &str) -> Result<Arc<[u8]>, ToolError> {
-        match self.handle.block_on(self.bytes(id)) {
-            Ok(bytes) => Ok(bytes.into()),
-            Err(StoreError::NotFound(_)) => Err(ToolError::no_data(format!("no dataset `{id}`"))),
-            Err(error) => Err(unavailable(error)),
-        }
+        self.handle
+            .block_on(original(&self.store, self.tenant, id))
+            .map(Into::into)
+            .map_err(|error| dataset_fault(id, error))
     }
 }
 

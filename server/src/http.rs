@@ -2,26 +2,30 @@
 
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::response::IntoResponse as _;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
-use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 
 use crate::error::Problem;
+use crate::input::wrong_method;
 use crate::state::AppState;
-use crate::{api, dashboard};
+use crate::{api, dashboard, dataset};
 
 /// Largest body that is read, bytes. A larger one is answered with 413 and not read on.
 pub const MAX_BODY: usize = 256 * 1024;
 
 /// Longest time to the first byte of an answer: above the longest wait that a caller may ask for.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The same for a file on its way in, which a slow line takes long to bring.
+const UPLOAD_PATIENCE: Duration = Duration::from_mins(30);
 
 /// Pages load nothing from elsewhere and run no inline script or style.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -36,11 +40,12 @@ pub fn router(state: AppState) -> Router {
         .route("/healthz", get(|| async { Json(serde_json::json!({ "status": "ok" })) }))
         .route("/readyz", get(ready))
         .merge(api::routes())
+        .merge(dataset::api::routes().method_not_allowed_fallback(wrong_method))
         .merge(dashboard::routes())
         .fallback(dashboard::lost)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, PATIENCE))
+        .layer(from_fn(patient))
         .layer(fixed(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(header::REFERRER_POLICY, "same-origin"))
@@ -50,6 +55,17 @@ pub fn router(state: AppState) -> Router {
         .layer(TraceLayer::new_for_http())
         .layer(SetRequestIdLayer::new(id, MakeRequestUuid))
         .with_state(state)
+}
+
+/// Ends what takes too long.
+async fn patient(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let file = request.method() == Method::POST && path.contains("/datasets");
+    let limit = if file { UPLOAD_PATIENCE } else { PATIENCE };
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+    }
 }
 
 async fn ready(State(state): State<AppState>) -> StatusCode {

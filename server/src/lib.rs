@@ -10,6 +10,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod dashboard;
+pub mod dataset;
 pub mod error;
 pub mod host;
 pub mod http;

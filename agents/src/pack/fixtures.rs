@@ -23,7 +23,7 @@ struct Entry {
 
 /// The datasets of `fixtures/index.toml`.
 #[derive(Debug, Default)]
-pub struct FixtureSource(BTreeMap<String, Arc<[u8]>>);
+pub struct FixtureSource(BTreeMap<String, (String, Arc<[u8]>)>);
 
 impl FixtureSource {
     /// Reads the fixtures of a pack.
@@ -47,14 +47,14 @@ impl FixtureSource {
                 .files
                 .get(&file)
                 .ok_or_else(|| PackError::Missing { pack: name.clone(), file: file.clone() })?;
-            datasets.insert(entry.id, Arc::clone(bytes));
+            datasets.insert(entry.id, (entry.file, Arc::clone(bytes)));
         }
         Ok(Self(datasets))
     }
 
-    /// Returns the ids and bytes of the datasets, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<[u8]>)> {
-        self.0.iter().map(|(id, bytes)| (id.as_str(), bytes))
+    /// Returns the ids, names of files and bytes of the datasets, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &Arc<[u8]>)> {
+        self.0.iter().map(|(id, (file, bytes))| (id.as_str(), file.as_str(), bytes))
     }
 }
 
@@ -64,7 +64,8 @@ impl DatasetSource for FixtureSource {
     }
 
     fn file(&self, id: &str) -> Result<Arc<[u8]>, ToolError> {
-        self.0.get(id).cloned().ok_or_else(|| ToolError::no_data(format!("no dataset `{id}`")))
+        let found = self.0.get(id).map(|(_, bytes)| Arc::clone(bytes));
+        found.ok_or_else(|| ToolError::no_data(format!("no dataset `{id}`")))
     }
 }
 

@@ -98,7 +98,9 @@ impl Fills {
             arguments.insert(name.to_owned(), Value::String(value));
         };
         if absent("currency", arguments) {
-            let required = is_required(spec, "currency") || arguments.contains_key("amount");
+            let required = is_required(spec, "currency")
+                || arguments.contains_key("amount")
+                || is_required_beside(spec, "currency", arguments);
             if let Some(currency) = setting.said_currency {
                 put("currency", currency.to_owned(), arguments);
             } else if required {
@@ -128,6 +130,15 @@ fn is_required(spec: &ToolSpec, name: &str) -> bool {
     spec.input_schema["required"]
         .as_array()
         .is_some_and(|names| names.iter().any(|n| n.as_str() == Some(name)))
+}
+
+/// Tells whether an argument that is there asks for another by `dependentRequired`.
+fn is_required_beside(spec: &ToolSpec, name: &str, arguments: &Map<String, Value>) -> bool {
+    let beside = spec.input_schema["dependentRequired"].as_object();
+    beside.into_iter().flatten().any(|(given, wanted)| {
+        let wanted = wanted.as_array().into_iter().flatten();
+        arguments.contains_key(given) && wanted.into_iter().any(|n| n.as_str() == Some(name))
+    })
 }
 
 /// Walks to the place of `path` in what is there and puts the value where it is absent.

@@ -102,11 +102,13 @@ impl Table {
         })
     }
 
+    /// Names of time columns, the first that a table has being its own.
+    pub const TIME_NAMES: [&str; 8] =
+        ["start", "time", "timestamp", "ts", "date", "at", "paid_at", "event_time"];
+
     /// Returns the index of the time column, see [`crate::port::DatasetSource::table`].
     pub fn time_column(&self) -> Option<usize> {
-        const NAMES: [&str; 8] =
-            ["start", "time", "timestamp", "ts", "date", "at", "paid_at", "event_time"];
-        NAMES.iter().find_map(|name| self.find(name))
+        Self::TIME_NAMES.iter().find_map(|name| self.find(name))
     }
 
     /// Keeps the rows inside `window`; a date without time counts as its midnight in UTC.

@@ -1,9 +1,13 @@
 //! The demo joint ventures: one for each pack.
 
+use std::sync::Arc;
+
+use agents::dataset::Mapping;
 use agents::pack::{FixtureSource, Pack};
 
 use super::CliError;
 use super::admin::all_scopes;
+use crate::dataset::{Job, Upload, import};
 use crate::store::{NewTenant, Secret, Store};
 
 /// A demo joint venture that was just made.
@@ -39,10 +43,16 @@ async fn make(store: &Store, pack: &Pack, slug: &str) -> Result<Secret, CliError
             timezone: "UTC".to_owned(),
         })
         .await?;
-    let mut tx = store.begin(id).await?;
-    for (name, bytes) in fixtures.iter() {
-        tx.put_dataset(name, "application/octet-stream", bytes).await?;
+    for (name, file, bytes) in fixtures.iter() {
+        let job = Job {
+            id: name.to_owned(),
+            upload: Upload::new(file, Arc::clone(bytes)),
+            wish: Mapping::default(),
+            by: "demo".to_owned(),
+        };
+        import(store, id, job, &mut |_| {}).await?;
     }
+    let mut tx = store.begin(id).await?;
     let key = tx.create_key("demo", &all_scopes(), None).await?;
     tx.commit().await?;
     Ok(key)

@@ -5,6 +5,7 @@
 
 mod admin;
 mod ask;
+mod dataset;
 mod demo;
 mod eval;
 mod model;
@@ -20,6 +21,7 @@ use clap::{Parser, Subcommand};
 use thiserror::Error;
 
 use crate::config::Config;
+use crate::dataset::ImportError;
 use crate::postgres::ClusterError;
 use crate::store::StoreError;
 
@@ -45,6 +47,9 @@ enum Command {
     Key(admin::KeyCommand),
     /// Ask an agent and wait for its answer.
     Ask(ask::AskCommand),
+    /// Import, list, show, restore or delete datasets.
+    #[command(subcommand)]
+    Dataset(dataset::DatasetCommand),
     /// Train planners.
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -67,6 +72,9 @@ pub enum CliError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A dataset cannot be imported.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// A shipped pack is broken.
     #[error("a shipped pack is broken: {0}")]
     Pack(String),
@@ -98,10 +106,13 @@ pub enum CliError {
 impl CliError {
     fn code(&self) -> u8 {
         match self {
-            Self::Input(_) => 2,
-            Self::Cluster(_) | Self::Store(StoreError::Database(_)) => 3,
+            Self::Input(_) | Self::Import(ImportError::Dataset(_) | ImportError::Id(_)) => 2,
+            Self::Cluster(_)
+            | Self::Store(StoreError::Database(_))
+            | Self::Import(ImportError::Store(StoreError::Database(_))) => 3,
             Self::Port { .. } => 4,
             Self::Store(_)
+            | Self::Import(_)
             | Self::Pack(_)
             | Self::Planner(_)
             | Self::Run(_)
@@ -130,6 +141,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Tenant(command) => admin::tenant(&cli.config, command).await,
             Command::Key(command) => admin::key(&cli.config, command).await,
             Command::Ask(command) => ask::ask(&cli.config, command).await,
+            Command::Dataset(command) => dataset::dataset(&cli.config, command).await,
             Command::Model(command) => model::model(command).await,
             Command::Pack(command) => pack::pack(&cli.config, command).await,
             Command::Login { tenant } => admin::login(&cli.config, &tenant).await,

@@ -26,6 +26,17 @@ pub(super) enum PackCommand {
     /// Ends with 1 when a forbidden tool was called, and 2 when there is no such pack or the file
     /// holds no cases.
     Eval(super::eval::EvalCommand),
+    /// Write the generated data of a pack's demo joint venture, and `truth.json`: what was planted in it.
+    Demo {
+        /// Name of the pack.
+        name: String,
+        /// Folder to write to; made when absent.
+        #[arg(long)]
+        out: PathBuf,
+        /// Seed; the demo joint ventures have the default one.
+        #[arg(long, default_value_t = agents::demo::SEED)]
+        seed: u64,
+    },
     /// Write the page that describes the packs, made from the packs themselves.
     Docs {
         /// File to write; standard output when absent.
@@ -104,6 +115,7 @@ pub(super) async fn pack(config: &Config, command: PackCommand) -> Result<(), Cl
         PackCommand::Eval(command) => super::eval::eval(planner.as_deref(), &command),
         PackCommand::List => list(),
         PackCommand::Test(command) => test(&command),
+        PackCommand::Demo { name, out, seed } => demo(&name, &out, seed),
         PackCommand::Docs { write } => docs(write.as_deref()),
     });
     done.await.map_err(std::io::Error::other)?
@@ -131,6 +143,20 @@ fn list() -> Result<(), CliError> {
             cases.len(),
             manifest.title
         ))?;
+    }
+    Ok(())
+}
+
+fn demo(name: &str, out: &std::path::Path, seed: u64) -> Result<(), CliError> {
+    let demo = agents::demo::generate(name, seed).ok_or_else(|| {
+        CliError::Input(format!("there is no generated data for a pack `{name}`"))
+    })?;
+    std::fs::create_dir_all(out)?;
+    let truth = serde_json::to_vec_pretty(&demo.truth).map_err(std::io::Error::other)?;
+    let files = demo.datasets.iter().map(|one| (one.file.as_str(), one.bytes.as_slice()));
+    for (file, bytes) in files.chain([("truth.json", truth.as_slice())]) {
+        std::fs::write(out.join(file), bytes)?;
+        say(format_args!("wrote {} ({} bytes)", out.join(file).display(), bytes.len()))?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The partner dashboard: pages that work without scripts; a small script makes a run's page live.
 
+mod datasets;
 mod markdown;
 mod trace;
 mod view;
@@ -36,7 +37,7 @@ use view::{
 const PAGE: u16 = 25;
 
 /// What a person may do on the pages, as scopes of a key.
-const PAGES: [&str; 3] = ["runs:read", "runs:write", "approvals:write"];
+const PAGES: [&str; 4] = ["runs:read", "runs:write", "approvals:write", "data:write"];
 
 const STYLE: &str = include_str!("../../assets/app.css");
 const SCRIPT: &str = include_str!("../../assets/app.js");
@@ -56,6 +57,7 @@ pub fn routes() -> Router<AppState> {
         .route("/jv/{slug}/approvals", get(approvals))
         .route("/jv/{slug}/approvals/{approval}", post(decide))
         .route("/jv/{slug}/pack", get(pack))
+        .merge(datasets::routes())
         .route("/assets/app.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
         .route("/assets/app.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }))
         .method_not_allowed_fallback(wrong_method)
@@ -230,7 +232,7 @@ async fn login_form(Query(query): Query<LoginQuery>) -> Response {
         "link" => "This link was used before or has expired. `tessera login NAME` makes a new one.",
         "key" => "This key is not valid.",
         "scope" => {
-            "This key may not be used for pages: it lacks a scope of reading, asking or approving."
+            "This key may not be used for pages: it lacks a scope of reading, asking, approving or data."
         }
         _ => "",
     };

@@ -24,7 +24,7 @@ pub(super) struct Frame {
     pub(super) csrf: String,
     /// Approvals that wait.
     pub(super) pending: usize,
-    /// Page that is shown: `runs`, `approvals` or `pack`.
+    /// Page that is shown: `runs`, `approvals`, `datasets` or `pack`.
     pub(super) here: &'static str,
 }
 

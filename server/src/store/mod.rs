@@ -10,6 +10,7 @@
 
 mod approval;
 mod dataset;
+mod document;
 mod effect;
 mod queue;
 mod run;
@@ -28,7 +29,8 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 pub use approval::{Approval, Decided};
-pub use dataset::{Dataset, Document};
+pub use dataset::{Dataset, Import, NewVersion, Wanted};
+pub use document::Document;
 pub use effect::EffectRecord;
 pub use queue::{Lease, QueueDepth};
 pub use run::{NewRun, Page, Run, RunEvent, RunFilter, Status, Usage};

@@ -77,15 +77,15 @@ fn money(cents: i64) -> String {
 
 /// Makes a name of syllables that no real firm bears.
 fn brand(chance: &mut Chance) -> String {
-    const HEADS: [&str; 16] = [
+    const HEADS: [&str; 24] = [
         "Ka", "Vo", "Ti", "Zu", "Re", "Mo", "Shi", "Dra", "Pel", "Gro", "Ny", "Fe", "Ba", "Lu",
-        "Qui", "Jo",
+        "Qui", "Jo", "Ast", "Ul", "Wex", "Cy", "Ome", "Ibb", "Thu", "Ez",
     ];
-    const TAILS: [&str; 16] = [
+    const TAILS: [&str; 24] = [
         "rim", "lan", "vet", "dor", "sul", "mik", "nax", "por", "ted", "gal", "bor", "wen", "zit",
-        "far", "hup", "cos",
+        "far", "hup", "cos", "yul", "jep", "quo", "tash", "ruv", "mond", "gick", "pham",
     ];
-    let mut pick = |parts: &[&'static str; 16]| parts[chance.random_range(0..16)];
+    let mut pick = |parts: &[&'static str; 24]| parts[chance.random_range(0..24)];
     format!("{}{}{}", pick(&HEADS), pick(&TAILS), pick(&TAILS))
 }
 

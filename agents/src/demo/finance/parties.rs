@@ -77,9 +77,9 @@ fn firm_variant(brand: &str, trade: &str, chance: &mut Chance) -> String {
         2 => format!("{brand}, {trade} Company"),
         3 => format!("{trade} {brand} {form}"),
         _ => {
-            // One letter dropped in the middle, as a clerk does.
+            // One letter dropped, as a clerk does.
             let mut letters: Vec<char> = brand.chars().collect();
-            letters.remove(letters.len() / 2);
+            letters.remove(2);
             format!("{} {trade} {form}", letters.into_iter().collect::<String>())
         }
     }
@@ -87,7 +87,8 @@ fn firm_variant(brand: &str, trade: &str, chance: &mut Chance) -> String {
 
 fn firms(chance: &mut Chance, taken: &mut BTreeSet<String>, listed: &mut Vec<Listed>) {
     while listed.len() < LISTED_FIRMS {
-        let brand = brand(chance);
+        // Two words of its own beside the trade, as most firms have: one common word is no match.
+        let brand = format!("{} {}", brand(chance), brand(chance));
         if !taken.insert(brand.clone()) {
             continue;
         }
@@ -142,9 +143,9 @@ pub(super) fn generate(chance: &mut Chance) -> (Vec<Generated>, Value) {
         add(&entry.other, Some(&entry.id));
     }
     for _ in 0..CLEAN {
-        let mut name = brand(chance);
+        let mut name = format!("{} {}", brand(chance), brand(chance));
         while !taken.insert(name.clone()) {
-            name = brand(chance);
+            name = format!("{} {}", brand(chance), brand(chance));
         }
         let trade = choose(&TRADES, chance).copied().unwrap_or_default();
         let form = choose(&FORMS, chance).copied().unwrap_or_default();

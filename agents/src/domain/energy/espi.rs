@@ -158,7 +158,7 @@ pub(super) fn is_xml(bytes: &[u8]) -> bool {
 /// # Source
 /// NAESB REQ.21 (ESPI): `ReadingType` carries `uom` and `powerOfTenMultiplier`, `IntervalReading`
 /// carries `timePeriod` in epoch seconds UTC and `value`.
-pub(super) fn readings(bytes: &[u8]) -> Result<Vec<Reading>, ToolError> {
+pub(crate) fn readings(bytes: &[u8]) -> Result<Vec<Reading>, ToolError> {
     if bytes.len() > MAX_BYTES {
         return Err(fault("it is larger than 64 MiB"));
     }

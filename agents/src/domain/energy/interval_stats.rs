@@ -60,10 +60,19 @@ fn inline(args: &Arguments) -> Result<Input, ToolError> {
 fn from_series(series: &Series) -> Input {
     let mut warnings = series.warnings.clone();
     let missing = series.missing();
-    if missing > 0 {
+    if let Some((start, longest)) = series.longest_gap() {
         warnings.push(warning(
             "missing_intervals",
-            format!("{missing} intervals are missing; totals cover only what was read."),
+            format!(
+                "{missing} intervals are missing; totals cover only what was read. The longest gap \
+                 starts at {start} and lacks {longest}."
+            ),
+        ));
+    }
+    if let Some((start, length)) = series.stuck() {
+        warnings.push(warning(
+            "stuck_readings",
+            format!("The meter may be stuck: {length} readings from {start} have the same value."),
         ));
     }
     Input {
@@ -79,7 +88,8 @@ fn from_series(series: &Series) -> Input {
 /// Summarises interval readings.
 ///
 /// # Errors
-/// [`ToolError::InvalidInput`] ⇐ unknown time zone or bad window; the data's errors.
+/// [`ToolError::InvalidInput`] ⇐ unknown time zone, bad window or values beyond all measure; the
+/// data's errors.
 pub(crate) fn run(arguments: &Value, context: &ToolContext<'_>) -> Result<Value, ToolError> {
     let args: Arguments = decode(arguments)?;
     let window = Window::from_arguments(arguments)?;
@@ -93,6 +103,12 @@ pub(crate) fn run(arguments: &Value, context: &ToolContext<'_>) -> Result<Value,
     let peak = kw.get(peak_index).copied().unwrap_or(0.0);
     let energy: f64 = input.kwh.iter().sum();
     let mean = energy / input.hours.iter().sum::<f64>();
+    if !energy.is_finite() || kw.iter().any(|kw| !kw.is_finite()) {
+        return Err(ToolError::invalid(
+            "/readings_kwh",
+            "the readings are too large for their interval; give kWh per interval",
+        ));
+    }
     let start_of =
         |index: usize| input.starts.as_ref().and_then(|starts| starts.get(index)).copied();
     let peak_start = start_of(peak_index);

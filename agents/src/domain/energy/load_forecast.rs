@@ -9,6 +9,8 @@ use super::number::{count, tidy};
 use super::series::Series;
 use crate::tool::{ToolContext, ToolError, Window, decode, warning};
 
+/// Largest load that makes sense, kW: a thousand times the load of the largest grids.
+const MAX_KW: f64 = 1e12;
 /// Most readings a model is fitted to; older ones are left out.
 const MAX_HISTORY: usize = 200_000;
 
@@ -106,6 +108,12 @@ pub(crate) fn run(arguments: &Value, context: &ToolContext<'_>) -> Result<Value,
     let args: Arguments = decode(arguments)?;
     let mut history = read(&args, arguments, context)?;
     let (kw, season) = (&history.kw, args.season_intervals);
+    if let Some(i) = kw.iter().position(|kw| kw.abs() > MAX_KW) {
+        return Err(ToolError::invalid(
+            "/values_kw",
+            format!("value {i} is beyond {MAX_KW:e} kW; give the load in kW"),
+        ));
+    }
     let holdout = args.holdout_intervals.unwrap_or(season);
     if kw.len() < season + holdout {
         return Err(ToolError::invalid(

@@ -9,7 +9,7 @@ mod battery_dispatch;
 mod carbon_scope2;
 mod dr_baseline;
 mod dr_respond;
-mod espi;
+pub(crate) mod espi;
 mod ev_charge_plan;
 mod forecast_model;
 mod interval_stats;

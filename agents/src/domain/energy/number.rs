@@ -24,12 +24,26 @@ pub(super) fn decimal(value: f64, pointer: &str) -> Result<Decimal, ToolError> {
     money::parse(&format!("{value:.9}"), pointer)
 }
 
+/// Returns the amount if it has at most fifteen digits before the point, as results must.
+///
+/// # Errors
+/// [`ToolError::InvalidInput`] at `pointer` when it has more.
+pub(super) fn bounded(amount: Decimal, pointer: &str) -> Result<Decimal, ToolError> {
+    if amount.abs() < Decimal::from(1_000_000_000_000_000_u64) {
+        return Ok(amount);
+    }
+    Err(ToolError::invalid(
+        pointer,
+        "the amount is too large, it has more than fifteen digits; check price and quantity",
+    ))
+}
+
 /// Formats an amount computed in floating point, rounded to the currency (two places without one).
 ///
 /// # Errors
-/// [`ToolError::InvalidInput`] when the amount is too large for a decimal.
+/// [`ToolError::InvalidInput`] when the amount has more than fifteen digits.
 pub(super) fn amount(value: f64, currency: Option<&str>) -> Result<String, ToolError> {
-    Ok(money::format(decimal(value, "")?, currency.unwrap_or("USD")))
+    Ok(money::format(bounded(decimal(value, "")?, "")?, currency.unwrap_or("USD")))
 }
 
 /// Reads a price as a float for the solvers.

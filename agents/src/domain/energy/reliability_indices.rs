@@ -7,6 +7,9 @@ use super::number::{self, count, tidy};
 use super::series::instant;
 use crate::tool::{ToolContext, ToolError, Window, decode, warning};
 
+/// Longest interruption, minutes, as in the schema of the inline form.
+const MAX_MINUTES: f64 = 525_600.0;
+
 #[derive(Deserialize)]
 struct Interruption {
     customers: u64,
@@ -43,12 +46,17 @@ fn from_dataset(
     for row in &table.rows {
         if window.contains(instant(&row[started], "/dataset")?) {
             let text = &row[customers];
-            found.push(Interruption {
-                customers: text.parse().map_err(|_| {
-                    ToolError::invalid("/dataset", format!("`{text}` is no number of customers"))
-                })?,
-                minutes: number::cell(&row[minutes], "/dataset")?,
-            });
+            let customers = text.parse().map_err(|_| {
+                ToolError::invalid("/dataset", format!("`{text}` is no number of customers"))
+            })?;
+            let minutes = number::cell(&row[minutes], "/dataset")?;
+            if minutes <= 0.0 || minutes > MAX_MINUTES {
+                return Err(ToolError::invalid(
+                    "/dataset",
+                    format!("{minutes} minutes must be above 0 and at most a year"),
+                ));
+            }
+            found.push(Interruption { customers, minutes });
         }
     }
     if found.is_empty() {

@@ -1,20 +1,25 @@
 //! Interval series: from a table with `start` and `load_kw` (or `energy_kwh`) or a Green Button file.
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde_json::Value;
 
 use super::{espi, number};
 use crate::tool::{ToolContext, ToolError, Window, warning};
 
+/// Shortest run of equal readings that looks like a stuck meter, hours.
+const STUCK_HOURS: f64 = 12.0;
+/// Fewest equal readings of such a run.
+const STUCK_READINGS: usize = 12;
+
 /// Energy of one interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     /// Start of the interval.
-    pub(super) start: Timestamp,
+    pub(crate) start: Timestamp,
     /// Length, s.
-    pub(super) seconds: f64,
+    pub(crate) seconds: f64,
     /// Energy, kWh.
-    pub(super) kwh: f64,
+    pub(crate) kwh: f64,
 }
 
 impl Reading {
@@ -84,6 +89,31 @@ impl Series {
     /// Returns how many intervals are absent between the first and the last reading.
     pub(super) fn missing(&self) -> usize {
         self.readings.windows(2).map(|pair| self.steps(pair[0].start, pair[1].start) - 1).sum()
+    }
+
+    /// Returns the start of the longest hole and how many intervals it lacks.
+    pub(super) fn longest_gap(&self) -> Option<(Timestamp, usize)> {
+        let holes = self.readings.windows(2).filter_map(|pair| {
+            let missing = self.steps(pair[0].start, pair[1].start) - 1;
+            let length = SignedDuration::from_secs_f64(self.seconds);
+            (missing > 0).then_some((pair[0].start.checked_add(length).ok()?, missing))
+        });
+        // The first one on a tie.
+        holes.reduce(|best, hole| if hole.1 > best.1 { hole } else { best })
+    }
+
+    /// Returns the start and length of the longest run of equal readings above zero, where it is
+    /// long enough to look like a stuck meter and most of the series does vary.
+    pub(super) fn stuck(&self) -> Option<(Timestamp, usize)> {
+        let same = |a: &Reading, b: &Reading| {
+            a.kwh > 0.0 && a.kwh.total_cmp(&b.kwh).is_eq() && self.steps(a.start, b.start) == 1
+        };
+        let runs = self.readings.chunk_by(same);
+        let run = runs.reduce(|best, run| if run.len() > best.len() { run } else { best })?;
+        let first = run.first()?;
+        let hours = number::count(run.len()) * self.seconds / 3600.0;
+        let suspicious = run.len() >= STUCK_READINGS && hours >= STUCK_HOURS;
+        (suspicious && 2 * run.len() <= self.readings.len()).then_some((first.start, run.len()))
     }
 
     /// Returns the distance of two starts in whole intervals, at least 1.

@@ -7,7 +7,7 @@ use rust_decimal::{Decimal, prelude::ToPrimitive};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::number::{decimal, tidy};
+use super::number::{bounded, decimal, tidy};
 use super::series::{Series, zone};
 use crate::tool::{ToolContext, ToolError, Window, decode, money, warning};
 
@@ -202,7 +202,7 @@ impl Bill {
         let exact = decimal(quantity, pointer)?
             .checked_mul(money::parse(rate, pointer)?)
             .ok_or_else(|| ToolError::invalid(pointer, "the amount is too large"))?;
-        let amount = money::round_to(exact, 2);
+        let amount = bounded(money::round_to(exact, 2), pointer)?;
         self.sums[kind] += amount;
         self.lines.push(json!({
             "kind": KINDS[kind].0,
@@ -219,7 +219,8 @@ impl Bill {
 /// Computes the bill.
 ///
 /// # Errors
-/// [`ToolError::InvalidInput`] ⇐ the periods leave a reading uncovered; the data's errors.
+/// [`ToolError::InvalidInput`] ⇐ the periods leave a reading uncovered, an amount of more than
+/// fifteen digits; the data's errors.
 pub(crate) fn run(arguments: &Value, context: &ToolContext<'_>) -> Result<Value, ToolError> {
     let mut args: Arguments = decode(arguments)?;
     let window = Window::from_arguments(arguments)?;
@@ -246,6 +247,7 @@ pub(crate) fn run(arguments: &Value, context: &ToolContext<'_>) -> Result<Value,
     let subtotal = energy + demand + fixed;
     let tax =
         money::round_to(subtotal * decimal(args.tax_pct, "/tax_pct")? / Decimal::ONE_HUNDRED, 2);
+    let total = bounded(subtotal + tax, "")?;
     let share = if subtotal.is_zero() { Decimal::ZERO } else { demand / subtotal };
     Ok(json!({
         "lines": bill.lines,
@@ -254,7 +256,7 @@ pub(crate) fn run(arguments: &Value, context: &ToolContext<'_>) -> Result<Value,
         "fixed_amount": fixed.to_string(),
         "subtotal": subtotal.to_string(),
         "tax_amount": tax.to_string(),
-        "total": (subtotal + tax).to_string(),
+        "total": total.to_string(),
         "demand_share_pct": tidy(share.to_f64().unwrap_or(0.0) * 100.0),
         "currency": args.currency,
         "method": "Decimal line items, half-up to 2 places, v1",

@@ -127,6 +127,9 @@ fn dated(context: &ToolContext<'_>, id: &str, arguments: &Value) -> Result<Credi
     Ok(Credit { financed: 0.0, payments, odd_days: 0, financed_exact: advanced, paid_exact: paid })
 }
 
+/// Lower ends of the search for a rate a unit period, the widest first.
+const LOWS: [f64; 4] = [-0.99, -0.9, -0.5, -0.1];
+
 /// Present value of the payments less what was financed, at a rate a unit period.
 fn excess(credit: &Credit, rate: f64) -> f64 {
     let value: f64 = credit
@@ -159,7 +162,9 @@ pub(crate) fn run(arguments: &Value, context: &ToolContext<'_>) -> Result<Value,
         Some(id) => dated(context, id, arguments)?,
         None => regular(&args)?,
     };
-    let rate = root(|rate| excess(&credit, rate), -0.99, 100.0).ok_or_else(|| {
+    // Far below zero the value of many payments leaves the range of a double; start above that.
+    let low = LOWS.into_iter().find(|low| excess(&credit, *low).is_finite()).unwrap_or(0.0);
+    let rate = root(|rate| excess(&credit, rate), low, 100.0).ok_or_else(|| {
         ToolError::invalid("", "no rate balances these payments; check the amounts")
     })?;
     let (unrounded, places) = match args.rule {

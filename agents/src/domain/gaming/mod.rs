@@ -36,6 +36,7 @@ pub const TOOLS: &[(&str, NativeFn)] = &[
 
 /// Rounds away the noise of binary fractions; what is too large to have any stays as it is.
 fn tidy(value: f64) -> f64 {
-    let rounded = (value * 1e8).round() / 1e8;
+    // Adding nothing turns a negative zero into a plain one.
+    let rounded = (value * 1e8).round() / 1e8 + 0.0;
     if rounded.is_finite() { rounded } else { value }
 }

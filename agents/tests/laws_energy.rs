@@ -306,23 +306,28 @@ impl DatasetSource for Files {
     }
 }
 
-/// Calls a tool with one file and returns the code of its error.
-fn refused(tool: &str, file: String, mut arguments: Value) -> String {
-    let field = if tool == "battery_dispatch" { "price_dataset" } else { "dataset" };
-    arguments[field] = json!("file");
-    let files = Files(BTreeMap::from([("file", file.into_bytes())]));
+fn with_files(files: &Files, tool: &str, arguments: &Value) -> Result<Value, ToolError> {
     let (effects, limits) = (MemoryEffects::default(), Limits::default());
     let context = ToolContext {
-        datasets: &files,
+        datasets: files,
         effects: &effects,
         now: "2026-11-24T00:00:00Z".parse().unwrap(),
         approval: None,
         limits: &limits,
     };
+    energy().call(tool, arguments, &context)
+}
+
+/// Calls a tool with one file and returns its error, which must come soon and blame the input.
+fn refused(tool: &str, file: String, mut arguments: Value) -> String {
+    let field = if tool == "battery_dispatch" { "price_dataset" } else { "dataset" };
+    arguments[field] = json!("file");
+    let files = Files(BTreeMap::from([("file", file.into_bytes())]));
     let started = Instant::now();
-    let error = energy().call(tool, &arguments, &context).unwrap_err();
+    let error = with_files(&files, tool, &arguments).unwrap_err();
     assert!(started.elapsed() < Duration::from_secs(20), "{tool} took {:?}", started.elapsed());
-    error.code().to_owned()
+    assert_eq!(error.code(), "invalid_input", "{error}");
+    error.to_string()
 }
 
 #[test]
@@ -334,7 +339,8 @@ fn a_schedule_of_a_hundred_thousand_steps_is_refused_and_not_tried() {
     });
     let file = std::iter::once("start,price_per_kwh\n".to_owned()).chain(rows).collect();
     let battery = json!({ "capacity_kwh": 10, "max_charge_kw": 5, "max_discharge_kw": 5 });
-    assert_eq!(refused("battery_dispatch", file, battery), "invalid_input");
+    let error = refused("battery_dispatch", file, battery);
+    assert!(error.contains("100000 rows"), "{error}");
 }
 
 #[test]
@@ -357,9 +363,30 @@ fn the_longest_schedule_ends_in_time_even_where_every_step_needs_a_decision() {
 }
 
 #[test]
+fn the_largest_car_park_is_planned_or_given_up_in_time() {
+    let sessions: Vec<Value> = (0..50)
+        .map(|i| {
+            json!({ "session_id": format!("c{i}"), "energy_needed_kwh": 20 + i, "max_kw": 11 + i % 3 })
+        })
+        .collect();
+    let prices: Vec<String> = (0..288).map(|i| format!("0.{:02}", 1 + i * 37 % 90)).collect();
+    let arguments = json!({
+        "sessions": sessions, "interval_minutes": 5, "interval_count": 288, "limit_kw": 90,
+        "prices_per_kwh": prices,
+    });
+    let started = Instant::now();
+    match try_call("ev_charge_plan", &arguments) {
+        Ok(plan) => assert_eq!(plan["schedule"].as_array().unwrap().len(), 50),
+        Err(error) => assert_eq!(error.code(), "unavailable"),
+    }
+    assert!(started.elapsed() < Duration::from_secs(90), "{:?}", started.elapsed());
+}
+
+#[test]
 fn a_green_button_file_that_is_nested_deeply_is_refused() {
     let deep = "<feed>".repeat(100_000) + &"</feed>".repeat(100_000);
-    assert_eq!(refused("interval_stats", deep, json!({})), "invalid_input");
+    let error = refused("interval_stats", deep, json!({}));
+    assert!(error.contains("nested too deeply"), "{error}");
 }
 
 #[test]
@@ -369,34 +396,42 @@ fn entities_are_never_expanded() {
         let before = format!("&a{};", i - 1);
         laughs += &format!("<!ENTITY a{i} \"{}\">", before.repeat(10));
     }
-    laughs += "]><feed><uom>&a39;</uom></feed>";
-    assert_eq!(refused("interval_stats", laughs, json!({})), "invalid_input");
-    let foreign = "<!DOCTYPE feed [<!ENTITY x SYSTEM \"file:///etc/hostname\">]><feed>&x;</feed>";
-    assert_eq!(
-        refused(
-            "carbon_scope2",
-            foreign.to_owned(),
-            json!({
-                "grid_factor_kg_per_kwh": 0.4, "factor_source": "user", "factor_year": 2025,
-            })
-        ),
-        "invalid_input"
+    let reading = "<ReadingType><uom>72</uom></ReadingType><IntervalReading><timePeriod>\
+        <duration>900</duration><start>0</start></timePeriod><value>250</value></IntervalReading>";
+    laughs += &format!("]><feed><title>&a39;</title>{reading}</feed>");
+    let error = refused("interval_stats", laughs, json!({}));
+    assert!(error.contains("document types"), "{error}");
+    let foreign = format!(
+        "<!DOCTYPE feed [<!ENTITY x SYSTEM \"file:///etc/hostname\">]><feed>{reading}</feed>"
     );
+    let factor = json!({
+        "grid_factor_kg_per_kwh": 0.4, "factor_source": "user", "factor_year": 2025,
+    });
+    let error = refused("carbon_scope2", foreign, factor);
+    assert!(error.contains("document types"), "{error}");
+    // Without a document type an entity that nobody declared stands for nothing.
+    let plain = format!("<feed><title>&a39;</title>{reading}</feed>");
+    let files = Files(BTreeMap::from([("file", plain.into_bytes())]));
+    let result = with_files(&files, "interval_stats", &json!({ "dataset": "file" })).unwrap();
+    assert!((result["energy_kwh"].as_f64().unwrap() - 0.25).abs() < 1e-9);
 }
 
 #[test]
 fn an_event_that_is_nested_deeply_is_refused() {
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(200_000), "]".repeat(200_000));
-    assert_eq!(refused("openadr_event_parse", deep, json!({})), "invalid_input");
+    let error = refused("openadr_event_parse", deep, json!({}));
+    assert!(error.contains("recursion limit"), "{error}");
     let wide = format!("{{\"programID\":1,\"intervals\":[{}0]}}", "0,".repeat(1_000_000));
-    assert_eq!(refused("openadr_event_parse", wide, json!({})), "invalid_input");
+    let error = refused("openadr_event_parse", wide, json!({}));
+    assert!(error.contains("1 to 288 intervals"), "{error}");
 }
 
 #[test]
 fn an_interruption_of_negative_length_is_refused() {
     let file = "started_at,feeder_id,customers,minutes\n2025-03-01T10:00:00Z,A,50,-30\n";
     let served = json!({ "customers_served": 1000 });
-    assert_eq!(refused("reliability_indices", file.to_owned(), served), "invalid_input");
+    let error = refused("reliability_indices", file.to_owned(), served);
+    assert!(error.contains("above 0"), "{error}");
 }
 
 #[test]

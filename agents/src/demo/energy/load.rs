@@ -1,7 +1,6 @@
 //! A year of quarter-hour loads with planted faults and an event, and a year of hourly prices.
 
 use std::f64::consts::TAU;
-use std::fmt::Write as _;
 
 use jiff::civil::{Date, date};
 use jiff::{Timestamp, ToSpan};
@@ -106,7 +105,7 @@ pub(super) fn year(chance: &mut Chance) -> (&'static str, String, Value) {
                 held_kw = kw;
             }
             if !planted.gap.contains(&instant) {
-                let _ = writeln!(text, "{start},{},{kw:.2}", site.id);
+                text.extend([format!("{start},{},{kw:.2}\n", site.id)]);
             }
         }
     }
@@ -156,7 +155,7 @@ pub(super) fn prices(chance: &mut Chance) -> (&'static str, String, Value) {
         } else {
             (usual * (1.0 + 0.12 * bell(chance))).max(0.005)
         };
-        let _ = writeln!(text, "{},{price:.4}", written(instant, &zone));
+        text.extend([format!("{},{price:.4}\n", written(instant, &zone))]);
     }
     let truth = json!({
         "negative": {

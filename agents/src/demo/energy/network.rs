@@ -1,7 +1,5 @@
 //! Charging sessions with one car that cannot be filled, and interruptions with one storm.
 
-use std::fmt::Write as _;
-
 use jiff::ToSpan;
 use jiff::civil::date;
 use rand::RngExt as _;
@@ -34,7 +32,7 @@ pub(super) fn sessions(chance: &mut Chance) -> (&'static str, String, Value) {
     let mut needed = 0;
     let mut row = |id: &str, need: u32, from: String, until: String| {
         needed += need;
-        let _ = writeln!(text, "{id},{},{need},{CHARGER_KW},{from},{until}", SITES[0].id);
+        text.extend([format!("{id},{},{need},{CHARGER_KW},{from},{until}\n", SITES[0].id)]);
     };
     for car in 1..=CARS {
         let from = later(start, 30 * chance.random_range(0..=6_i64));
@@ -79,11 +77,11 @@ pub(super) fn interruptions(chance: &mut Chance) -> (&'static str, String, Value
             let started = at(day, hour, chance.random_range(0..60), &zone);
             let feeder = char::from(b'A' + chance.random_range(0..8_u8));
             number += 1;
-            let _ = writeln!(
-                text,
-                "d{number:04},{},{feeder},{customers:.0},{minutes:.1}",
-                written(started, &zone)
-            );
+            let started = written(started, &zone);
+            text.extend([format!(
+                "d{number:04},{started},{feeder},{customers:.0},{minutes:.1}
+"
+            )]);
         }
     }
     let truth = json!({

@@ -40,6 +40,7 @@ type Words = BTreeMap<String, String>;
 struct Texts {
     causes: BTreeMap<String, Words>,
     tests: BTreeMap<String, Words>,
+    documents: BTreeMap<String, BTreeMap<String, Document>>,
     code: Vec<Entry>,
     related: Vec<Related>,
 }
@@ -53,6 +54,13 @@ struct Entry {
     tests: Vec<String>,
     /// Document of the pack that goes further.
     document: Option<String>,
+}
+
+/// A document of the pack in one language.
+#[derive(Deserialize)]
+struct Document {
+    id: String,
+    title: String,
 }
 
 #[derive(Deserialize)]
@@ -113,9 +121,11 @@ fn of_pack(code: &str, lang: &str) -> Option<Found> {
         "title": "Trouble code texts of the pack",
         "passage": code,
     })];
-    if let Some(id) = &entry.document {
-        sources
-            .push(json!({ "document_id": id, "title": say(&entry.title, lang), "passage": "0" }));
+    let further = entry.document.as_ref().and_then(|key| texts.documents.get(key));
+    if let Some(document) = further.and_then(|by| by.get(lang).or_else(|| by.get("en"))) {
+        sources.push(json!({
+            "document_id": document.id, "title": document.title, "passage": "0",
+        }));
     }
     Some(Found {
         title: say(&entry.title, lang).to_owned(),
@@ -255,8 +265,15 @@ mod tests {
         for entry in &texts.code {
             assert!(whole(&entry.title), "{}", entry.id);
             assert!(SEVERITIES.contains(&entry.severity.as_str()), "{}", entry.id);
+            assert!(entry.document.iter().all(|key| texts.documents.contains_key(key)));
             assert!(entry.causes.iter().all(|key| texts.causes.contains_key(key)), "{}", entry.id);
             assert!(entry.tests.iter().all(|key| texts.tests.contains_key(key)), "{}", entry.id);
+        }
+        let pack = crate::pack::shipped().unwrap().iter().find(|p| p.manifest.id == "automotive");
+        for document in texts.documents.values().flat_map(BTreeMap::values) {
+            let file = format!("knowledge/{}.md", document.id);
+            let text = String::from_utf8_lossy(pack.unwrap().files.get(&file).unwrap());
+            assert!(text.contains(&format!("\ntitle: {}\n", document.title)), "{file}");
         }
         let known = |id: &String| texts.code.iter().any(|entry| entry.id == *id);
         assert!(texts.related.iter().all(|group| group.codes.iter().all(known)));

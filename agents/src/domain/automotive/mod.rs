@@ -16,7 +16,7 @@ mod recall_lookup;
 mod replace_decision;
 mod service_schedule;
 mod uds_decode;
-mod vin;
+pub(crate) mod vin;
 mod vin_decode;
 mod vss_map;
 mod vss_unit;

@@ -7,7 +7,7 @@
 const WEIGHTS: [u32; 17] = [8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2];
 
 /// Position of the check digit, from 0.
-pub(super) const CHECK: usize = 8;
+pub(crate) const CHECK: usize = 8;
 
 /// Codes of the model year from 1980 on, repeated every 30 years.
 const YEARS: &str = "ABCDEFGHJKLMNPRSTVWXY123456789";
@@ -31,12 +31,12 @@ fn value(c: char) -> Option<u32> {
 }
 
 /// Returns the weighted sum before modulo 11; `None` when a letter has no value.
-pub(super) fn weighted_sum(vin: &str) -> Option<u32> {
+pub(crate) fn weighted_sum(vin: &str) -> Option<u32> {
     vin.chars().zip(WEIGHTS).map(|(c, weight)| Some(value(c)? * weight)).sum()
 }
 
 /// Returns the check digit of a weighted sum.
-pub(super) fn digit(sum: u32) -> char {
+pub(crate) fn digit(sum: u32) -> char {
     char::from_digit(sum % 11, 10).unwrap_or('X')
 }
 

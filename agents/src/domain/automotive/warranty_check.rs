@@ -2,6 +2,7 @@
 
 use jiff::ToSpan;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::FromPrimitive;
 use serde::Deserialize;
@@ -201,6 +202,19 @@ fn ranked(table: &Table, top: usize) -> Result<Vec<Value>, ToolError> {
         .collect())
 }
 
+/// Keeps the claims whose repair lies in the window; a table of claims has no other time.
+fn repaired_within(mut table: Table, window: &Window) -> Table {
+    let bounded = window.start.is_some() || window.end.is_some();
+    if let (true, None, Some(column)) = (bounded, table.time_column(), table.find("repair_date")) {
+        table.rows.retain(|row| {
+            let day = row[column].parse::<Date>().ok();
+            let at = day.and_then(|day| day.to_zoned_datetime(TimeZone::UTC).ok());
+            at.is_some_and(|at| window.contains(at.timestamp()))
+        });
+    }
+    table
+}
+
 /// Judges one claim, or ranks a table of them. A person decides in the end.
 ///
 /// # Errors
@@ -209,7 +223,8 @@ pub(crate) fn run(arguments: &Value, context: &ToolContext<'_>) -> Result<Value,
     let claim: Claim = decode(arguments)?;
     let (result, ranked, checked, currency) = match &claim.dataset {
         Some(id) => {
-            let table = context.datasets.table(id, &Window::from_arguments(arguments)?)?;
+            let window = Window::from_arguments(arguments)?;
+            let table = repaired_within(context.datasets.table(id, &window)?, &window);
             if table.rows.is_empty() {
                 return Err(ToolError::no_data(format!("`{id}` has no claim in this window")));
             }

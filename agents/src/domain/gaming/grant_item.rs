@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{cells, orders, players};
-use crate::tool::{ToolContext, ToolError, Window, arguments_sha256, decode, warning};
+use crate::tool::{ToolContext, ToolError, arguments_sha256, decode, warning};
 
 /// The tenant's grant list: `item_id`, `max_quantity`. Without it every item may be granted.
 const LIST: &str = "gaming_grant_list";
@@ -54,7 +54,7 @@ fn check_order(args: &Arguments, id: &str, context: &ToolContext<'_>) -> Result<
 /// Checks the tenant's grant list and ceilings.
 fn check_ceiling(args: &Arguments, context: &ToolContext<'_>) -> Result<(), ToolError> {
     let mut most: Option<f64> = None;
-    if let Ok(table) = context.datasets.table(LIST, &Window::default()) {
+    if let Some(table) = orders::optional(context, LIST)? {
         let (item, quantity) = (table.column("item_id")?, table.column("max_quantity")?);
         let row = table.rows.iter().find(|row| row[item] == args.item_id).ok_or_else(|| {
             ToolError::not_permitted(format!("item `{}` is not on the grant list", args.item_id))

@@ -24,19 +24,29 @@ pub(super) struct Order {
     pub(super) refunded: Decimal,
 }
 
+/// Returns a table, or `None` ⇐ the tenant has none of this name.
+///
+/// # Errors
+/// Those of the source, save that the dataset is unknown.
+pub(super) fn optional(context: &ToolContext<'_>, name: &str) -> Result<Option<Table>, ToolError> {
+    match context.datasets.table(name, &Window::default()) {
+        Ok(table) => Ok(Some(table)),
+        Err(ToolError::NoData { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Returns the first of several tables that the tenant has.
 ///
 /// # Errors
-/// The error of the last one ⇐ the tenant has none of them.
+/// [`ToolError::NoData`] ⇐ the tenant has none of them; the source's errors.
 pub(super) fn first_of(context: &ToolContext<'_>, names: &[&str]) -> Result<Table, ToolError> {
-    let mut last = ToolError::no_data("no such table");
     for name in names {
-        match context.datasets.table(name, &Window::default()) {
-            Ok(table) => return Ok(table),
-            Err(error) => last = error,
+        if let Some(table) = optional(context, name)? {
+            return Ok(table);
         }
     }
-    Err(last)
+    Err(ToolError::no_data(format!("no dataset `{}`", names.first().unwrap_or(&""))))
 }
 
 fn order(table: &Table, row: &[String]) -> Result<Order, ToolError> {

@@ -50,6 +50,16 @@ fn each_known_answer_is_said_in_each_language_from_a_template() {
 }
 
 #[test]
+fn nine_in_ten_questions_find_their_document_among_the_first_five() {
+    hold(Section::Retrieval);
+}
+
+#[test]
+fn the_cases_are_well_formed_and_enough_of_each_kind_language_and_tool() {
+    hold(Section::CasesFormat);
+}
+
+#[test]
 fn the_page_of_the_packs_is_what_they_hold() {
     let page = agents::pack::page(shipped().unwrap()).unwrap();
     let kept = include_str!("../../docs/packs.md");

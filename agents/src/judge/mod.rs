@@ -246,19 +246,25 @@ pub fn judge(
         now: JUDGED_AT.parse().unwrap_or(Timestamp::UNIX_EPOCH),
         options,
     };
-    let listed: Vec<(Section, Vec<Check<'_>>)> = options
+    let listed: Vec<(Section, Vec<Check<'_>>, f64)> = options
         .sections
         .iter()
-        .map(|section| (*section, section.checks(&bench).unwrap_or_else(unreadable)))
+        .map(|section| {
+            let begun = Instant::now();
+            let checks = section.checks(&bench).unwrap_or_else(unreadable);
+            (*section, checks, begun.elapsed().as_secs_f64() * 1e3)
+        })
         .collect();
-    let total = listed.iter().map(|(_, checks)| checks.len()).sum();
+    let total = listed.iter().map(|(_, checks, _)| checks.len()).sum();
     let mut done = 0;
     let mut sections = Vec::new();
-    for (section, checks) in listed {
-        sections.push(run(section, checks, &mut || {
+    for (section, checks, listing) in listed {
+        let tally = run(section, checks, &mut || {
             observe(Progress { section, done, total });
             done += 1;
-        }));
+        });
+        // Documents are indexed and templates compiled while the checks are listed.
+        sections.push(Tally { ms: tally.ms + listing, ..tally });
     }
     if let Some(last) = options.sections.last() {
         observe(Progress { section: *last, done: total, total });
@@ -302,7 +308,7 @@ mod tests {
     use super::*;
 
     fn tally(verdicts: &[Verdict]) -> Tally {
-        let checks = verdicts.iter().cloned().map(|v| Check::that_may_miss("c", || v)).collect();
+        let checks = verdicts.iter().map(|v| Check::that_may_miss("c", || v.clone())).collect();
         run(Section::Retrieval, checks, &mut || {})
     }
 

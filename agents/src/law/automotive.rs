@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Law, call, ensure, items, number, slip};
 use crate::demo::Chance;
@@ -191,7 +191,7 @@ fn decoding_undoes_encoding(
     })?;
     for (i, signal) in message.signals.iter().enumerate() {
         let name = format!("S{i}");
-        let decoded = found.iter().find(|decoded| decoded["name"] == Value::from(name.as_str()));
+        let decoded = found.iter().find(|decoded| decoded["name"] == name.as_str());
         let decoded = decoded.ok_or_else(|| format!("{name} is absent"))?;
         ensure(decoded["raw"].as_i64() == Some(signal.raw), || {
             format!(

@@ -147,7 +147,7 @@ mod tests {
             check: |chance, _, _| {
                 use rand::RngExt as _;
                 let number: u32 = chance.random_range(0..100);
-                ensure(number % 2 == 0, || format!("{number} is odd"))
+                ensure(number.is_multiple_of(2), || format!("{number} is odd"))
             },
         };
         let fault = law.hold(pack, &context, 7, 64).unwrap_err();

@@ -66,7 +66,11 @@ pub(super) struct TestCommand {
     #[arg(long, default_value_t = Options::default().seed)]
     seed: u64,
     /// Draws for each law.
-    #[arg(long, default_value_t = Options::default().draws)]
+    #[arg(
+        long,
+        default_value_t = Options::default().draws,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
     draws: u32,
     /// Print the reports as JSON.
     #[arg(long)]

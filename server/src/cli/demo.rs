@@ -1,4 +1,4 @@
-//! The demo joint ventures: one for each pack.
+//! The demo joint ventures: one for each pack, with its fixtures and its generated data as datasets.
 
 use std::sync::Arc;
 
@@ -43,10 +43,14 @@ async fn make(store: &Store, pack: &Pack, slug: &str) -> Result<Secret, CliError
             timezone: "UTC".to_owned(),
         })
         .await?;
-    for (name, file, bytes) in fixtures.iter() {
+    let generated = agents::demo::generate(&pack.manifest.id, agents::demo::SEED);
+    let generated = generated.map(|demo| demo.datasets).unwrap_or_default();
+    let shipped = fixtures.iter().map(|(id, file, bytes)| (id, file, Arc::clone(bytes)));
+    let made = generated.iter().map(|one| (&*one.id, &*one.file, Arc::from(&*one.bytes)));
+    for (name, file, bytes) in shipped.chain(made) {
         let job = Job {
             id: name.to_owned(),
-            upload: Upload::new(file, Arc::clone(bytes)),
+            upload: Upload::new(file, bytes),
             wish: Mapping::default(),
             by: "demo".to_owned(),
         };

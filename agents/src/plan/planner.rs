@@ -56,7 +56,7 @@ impl Default for Words {
 
 impl Words {
     /// Appends the next step; the whole is as sure as its least sure part.
-    pub fn add(&mut self, next: Self) {
+    pub fn add(&mut self, next: &Self) {
         if !self.text.is_empty() {
             self.text.push('\n');
         }

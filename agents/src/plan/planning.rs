@@ -217,8 +217,7 @@ impl Planning {
                 now,
             };
             let ended = step.name == END;
-            let text = said.text.clone();
-            words.add(said);
+            words.add(&said);
             if ended {
                 break Decision::Call { calls };
             }
@@ -234,7 +233,7 @@ impl Planning {
             let planned = calls.len();
             let offer =
                 Offer { request, mentions: &mentions, locale: &locale, planned, fields: &fields };
-            prompt = Desk::after(prompt, &text, &offer.outlook(&cards));
+            prompt = Desk::after(prompt, &said.text, &offer.outlook(&cards));
         };
         let shortlist = cards.iter().map(|card| card.spec.name.clone()).collect();
         Ok(self.plan_of(decision, mentions, shortlist, words, begun))

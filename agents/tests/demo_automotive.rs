@@ -1,13 +1,14 @@
 //! The tools of the automotive pack find what the demo data plant.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use agents::demo::{self, Demo, SEED};
-use agents::pack::{MemoryEffects, shipped};
 use agents::port::DatasetSource;
-use agents::tool::{Limits, Table, ToolContext, ToolError, Window};
+use agents::tool::{Table, ToolError, Window};
 use serde_json::{Value, json};
 
 /// The generated datasets; those that a tool looks for by a fixed name are found under it too.
@@ -34,16 +35,7 @@ fn automotive() -> Demo {
 }
 
 fn call(source: &Generated, tool: &str, arguments: &Value) -> Value {
-    let pack = shipped().unwrap().iter().find(|pack| pack.manifest.id == "automotive").unwrap();
-    let (effects, limits) = (MemoryEffects::default(), Limits::default());
-    let context = ToolContext {
-        datasets: source,
-        effects: &effects,
-        now: "2026-11-24T00:00:00Z".parse().unwrap(),
-        approval: None,
-        limits: &limits,
-    };
-    pack.call(tool, arguments, &context).unwrap()
+    common::call("automotive", source, tool, arguments).unwrap()
 }
 
 fn names(value: &Value) -> BTreeSet<String> {
@@ -96,17 +88,9 @@ fn rules_hit(source: &Generated) -> BTreeMap<String, BTreeSet<String>> {
                 "dataset": "demo_automotive_claims", "top": 200,
                 "start": format!("{year}-{from}T00:00:00Z"), "end": format!("{year}-{to}T23:59:59Z"),
             });
-            let pack = shipped().unwrap().iter().find(|p| p.manifest.id == "automotive").unwrap();
-            let (effects, limits) = (MemoryEffects::default(), Limits::default());
-            let context = ToolContext {
-                datasets: source,
-                effects: &effects,
-                now: "2026-11-24T00:00:00Z".parse().unwrap(),
-                approval: None,
-                limits: &limits,
-            };
             // A quarter without a claim has no data.
-            let Ok(result) = pack.call("warranty_check", &arguments, &context) else { continue };
+            let result = common::call("automotive", source, "warranty_check", &arguments);
+            let Ok(result) = result else { continue };
             for claim in result["ranked"].as_array().unwrap() {
                 let id = claim["claim_id"].as_str().unwrap().to_owned();
                 hit.insert(id, names(&claim["rules_hit"]));

@@ -5,45 +5,24 @@
     reason = "a test may stop at the first surprise"
 )]
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use agents::demo::{Demo, SEED, generate};
-use agents::pack::{MemoryEffects, shipped};
-use agents::port::DatasetSource;
-use agents::tool::{Limits, Table, ToolContext, ToolError, Window};
+use agents::pack::FixtureSource;
 use serde_json::{Value, json};
 
 /// The generated datasets by name.
-struct Files(BTreeMap<String, Arc<[u8]>>);
+struct Files(FixtureSource);
 
 impl Files {
     fn of(demo: &Demo) -> Self {
-        let files = demo.datasets.iter();
-        Self(files.map(|set| (set.id.clone(), set.bytes.as_slice().into())).collect())
+        Self(demo.source())
     }
 
     fn call(&self, tool: &str, arguments: &Value) -> Value {
-        let pack = shipped().unwrap().iter().find(|pack| pack.manifest.id == "finance").unwrap();
-        let (effects, limits) = (MemoryEffects::default(), Limits::default());
-        let context = ToolContext {
-            datasets: self,
-            effects: &effects,
-            now: "2026-11-24T00:00:00Z".parse().unwrap(),
-            approval: None,
-            limits: &limits,
-        };
-        pack.call(tool, arguments, &context).unwrap()
-    }
-}
-
-impl DatasetSource for Files {
-    fn table(&self, id: &str, window: &Window) -> Result<Table, ToolError> {
-        Ok(Table::from_csv(&self.file(id)?, id)?.within(window))
-    }
-
-    fn file(&self, id: &str) -> Result<Arc<[u8]>, ToolError> {
-        self.0.get(id).cloned().ok_or_else(|| ToolError::no_data(id))
+        common::call("finance", &self.0, tool, arguments).unwrap()
     }
 }
 

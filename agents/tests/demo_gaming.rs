@@ -1,54 +1,34 @@
 //! The gaming tools find in the demo's data what was planted there.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+mod common;
 
-use agents::demo::{Demo, SEED, generate};
-use agents::pack::{MemoryEffects, shipped};
-use agents::port::DatasetSource;
-use agents::tool::{Limits, Table, ToolContext, ToolError, Window};
+use std::collections::BTreeSet;
+
+use agents::demo::{SEED, generate};
+use agents::pack::FixtureSource;
+use agents::port::DatasetSource as _;
 use serde_json::{Value, json};
 
 /// The generated datasets as a tenant would have uploaded them.
 struct Studio {
-    files: BTreeMap<String, Arc<[u8]>>,
+    files: FixtureSource,
     truth: Value,
 }
 
 impl Studio {
     fn of(seed: u64) -> Self {
-        let Demo { datasets, truth } = generate("gaming", seed).unwrap();
-        let files = datasets.into_iter().map(|set| (set.id, set.bytes.into())).collect();
-        Self { files, truth }
+        let demo = generate("gaming", seed).unwrap();
+        Self { files: demo.source(), truth: demo.truth }
     }
 
     fn call(&self, tool: &str, arguments: &Value) -> Value {
-        let pack = shipped().unwrap().iter().find(|pack| pack.manifest.id == "gaming").unwrap();
-        let (effects, limits) = (MemoryEffects::default(), Limits::default());
-        let context = ToolContext {
-            datasets: self,
-            effects: &effects,
-            now: "2026-11-24T00:00:00Z".parse().unwrap(),
-            approval: None,
-            limits: &limits,
-        };
-        pack.call(tool, arguments, &context).unwrap()
+        common::call("gaming", &self.files, tool, arguments).unwrap()
     }
 
     fn names(&self, pointer: &str) -> BTreeSet<String> {
         let list = self.truth.pointer(pointer).and_then(Value::as_array).unwrap();
         list.iter().map(|name| name.as_str().unwrap().to_owned()).collect()
-    }
-}
-
-impl DatasetSource for Studio {
-    fn table(&self, id: &str, window: &Window) -> Result<Table, ToolError> {
-        Ok(Table::from_csv(&self.file(id)?, id)?.within(window))
-    }
-
-    fn file(&self, id: &str) -> Result<Arc<[u8]>, ToolError> {
-        self.files.get(id).cloned().ok_or_else(|| ToolError::no_data(format!("no dataset `{id}`")))
     }
 }
 
@@ -249,5 +229,6 @@ fn the_fair_split_of_the_queue_is_found() {
 
 #[test]
 fn the_planted_truth_is_not_the_same_for_another_seed() {
-    assert_ne!(Studio::of(1).files["demo_payments"], Studio::of(2).files["demo_payments"]);
+    let payments = |seed| Studio::of(seed).files.file("demo_payments").unwrap();
+    assert_ne!(payments(1), payments(2));
 }

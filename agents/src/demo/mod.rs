@@ -13,6 +13,8 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use serde_json::Value;
 
+use crate::pack::FixtureSource;
+
 /// Seed of the data that a demo joint venture starts with.
 pub const SEED: u64 = 20_261_124;
 
@@ -37,6 +39,14 @@ pub struct Demo {
     pub datasets: Vec<Generated>,
     /// What is true of them: planted effects, rings, gaps, laws and links, by dataset.
     pub truth: Value,
+}
+
+impl Demo {
+    /// Returns the datasets as tools read them.
+    pub fn source(&self) -> FixtureSource {
+        let all = self.datasets.iter();
+        all.fold(FixtureSource::default(), |source, one| source.with(&one.id, one.bytes.as_slice()))
+    }
 }
 
 /// Generates the data of an industry from a seed; `None` ⇐ there is no such industry.

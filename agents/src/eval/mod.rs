@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::pack::{FixtureSource, MemoryEffects, Pack, PackError};
-use crate::port::DatasetSource;
 use crate::run::{Agent, CallPorts, Next, Settings};
-use crate::tool::{Table, ToolError, Window};
 
 use judge::judge;
 
@@ -100,28 +98,6 @@ pub fn cases(pack: &Pack) -> Result<Vec<Case>, PackError> {
     pack.lines("evals/cases.jsonl")
 }
 
-/// The pack's fixtures, with the datasets of a case before them.
-struct CaseData<'a> {
-    case: &'a Case,
-    fixtures: FixtureSource,
-}
-
-impl DatasetSource for CaseData<'_> {
-    fn table(&self, id: &str, window: &Window) -> Result<Table, ToolError> {
-        match self.case.datasets.get(id) {
-            Some(csv) => Ok(Table::from_csv(csv.as_bytes(), id)?.within(window)),
-            None => self.fixtures.table(id, window),
-        }
-    }
-
-    fn file(&self, id: &str) -> Result<Arc<[u8]>, ToolError> {
-        match self.case.datasets.get(id) {
-            Some(csv) => Ok(Arc::from(csv.as_bytes())),
-            None => self.fixtures.file(id),
-        }
-    }
-}
-
 /// Writes a planted document as a file of a pack.
 fn document_of(planted: &Planted, position: usize, lang: &str) -> (String, String) {
     let title = planted.title.replace('\n', " ");
@@ -147,7 +123,9 @@ pub fn run(agent: &Agent, case: &Case, now: Timestamp) -> Result<Outcome, PackEr
         &own
     };
     let pack = Arc::clone(agent.pack());
-    let datasets = CaseData { case, fixtures: FixtureSource::of(&pack)? };
+    let planted = case.datasets.iter();
+    let datasets =
+        planted.fold(FixtureSource::of(&pack)?, |all, (id, csv)| all.with(id, csv.as_bytes()));
     let effects = MemoryEffects::default();
     let settings = Settings::default();
     let mut journal = vec![agent.created(&case.id, &case.request)];

@@ -21,7 +21,7 @@ struct Entry {
     file: String,
 }
 
-/// The datasets of `fixtures/index.toml`.
+/// Datasets in memory: those of `fixtures/index.toml`, and others beside or in place of them.
 #[derive(Debug, Default)]
 pub struct FixtureSource(BTreeMap<String, (String, Arc<[u8]>)>);
 
@@ -50,6 +50,13 @@ impl FixtureSource {
             datasets.insert(entry.id, (entry.file, Arc::clone(bytes)));
         }
         Ok(Self(datasets))
+    }
+
+    /// Adds a dataset, or puts it in the place of the one of its name.
+    #[must_use]
+    pub fn with(mut self, id: &str, bytes: impl Into<Arc<[u8]>>) -> Self {
+        self.0.insert(id.to_owned(), (id.to_owned(), bytes.into()));
+        self
     }
 
     /// Returns the ids, names of files and bytes of the datasets, in order.

@@ -9,7 +9,8 @@ use runtime::Prompt;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::example::{Maker, Stated, end, put, step_of};
+use super::example::{Maker, Stated};
+use super::point::{end, put, step_of};
 use super::vary::framed;
 use super::{Example, LANGS, Phrase, Piece, Rejected, Template};
 use crate::mention;

@@ -7,6 +7,7 @@
 
 mod chain;
 mod example;
+mod point;
 mod say;
 mod vary;
 

@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 use super::cells;
 use crate::tool::{Table, ToolContext, ToolError, Window, money};
 
-/// Names of the order table: the tenant's own, that of the demo, or the small one.
+/// Names of the order table: the tenant's own, that of the demo, or the small one; a demo has both.
 const TABLES: [&str; 3] = ["gaming_orders", "demo_orders", "gaming_orders_small"];
 
 /// One order.
@@ -36,17 +36,29 @@ pub(super) fn optional(context: &ToolContext<'_>, name: &str) -> Result<Option<T
     }
 }
 
-/// Returns the first of several tables that the tenant has.
+/// Returns the first of several tables that holds `value` in `column`; where none does, the first
+/// that the tenant has.
 ///
 /// # Errors
-/// [`ToolError::NoData`] ⇐ the tenant has none of them; the source's errors.
-pub(super) fn first_of(context: &ToolContext<'_>, names: &[&str]) -> Result<Table, ToolError> {
+/// [`ToolError::NoData`] ⇐ the tenant has none of them; [`ToolError::InvalidInput`] ⇐ one lacks the
+/// column; the source's errors.
+pub(super) fn holding(
+    context: &ToolContext<'_>,
+    names: &[&str],
+    column: &str,
+    value: &str,
+) -> Result<Table, ToolError> {
+    let mut first = None;
     for name in names {
-        if let Some(table) = optional(context, name)? {
+        let Some(table) = optional(context, name)? else { continue };
+        let at = table.column(column)?;
+        if table.rows.iter().any(|row| row[at] == value) {
             return Ok(table);
         }
+        first = first.or(Some(table));
     }
-    Err(ToolError::no_data(format!("no dataset `{}`", names.first().unwrap_or(&""))))
+    first
+        .ok_or_else(|| ToolError::no_data(format!("no dataset `{}`", names.first().unwrap_or(&""))))
 }
 
 fn order(table: &Table, row: &[String]) -> Result<Order, ToolError> {
@@ -78,7 +90,7 @@ fn order(table: &Table, row: &[String]) -> Result<Order, ToolError> {
 /// [`ToolError::NoData`] ⇐ no such order; [`ToolError::InvalidInput`] ⇐ the table lacks a column
 /// or holds a cell that cannot be read.
 pub(super) fn find(context: &ToolContext<'_>, order_id: &str) -> Result<Order, ToolError> {
-    let table = first_of(context, &TABLES)?;
+    let table = holding(context, &TABLES, "order_id", order_id)?;
     let id = table.column("order_id")?;
     let row = table
         .rows
@@ -96,7 +108,7 @@ pub(super) fn of_player(
     context: &ToolContext<'_>,
     player_id: &str,
 ) -> Result<Vec<Order>, ToolError> {
-    let table = first_of(context, &TABLES)?;
+    let table = holding(context, &TABLES, "player_id", player_id)?;
     let id = table.column("player_id")?;
     let rows = table.rows.iter().filter(|row| row[id] == player_id);
     let mut orders = rows.map(|row| order(&table, row)).collect::<Result<Vec<_>, _>>()?;

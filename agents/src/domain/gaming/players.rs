@@ -25,7 +25,7 @@ pub(super) struct Player {
 /// [`ToolError::NoData`] ⇐ no such player; [`ToolError::InvalidInput`] ⇐ the table lacks a column
 /// or holds a cell that cannot be read.
 pub(super) fn find(context: &ToolContext<'_>, player_id: &str) -> Result<Player, ToolError> {
-    let table = orders::first_of(context, &TABLES)?;
+    let table = orders::holding(context, &TABLES, "player_id", player_id)?;
     let id = table.column("player_id")?;
     let row = table
         .rows

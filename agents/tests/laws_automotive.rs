@@ -1,20 +1,17 @@
 //! Laws that every result of the automotive tools obeys, whatever the arguments.
 #![allow(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agents::pack::{MemoryEffects, Pack, shipped};
 use agents::port::DatasetSource;
-use agents::tool::{Limits, Table, ToolContext, ToolError, Window};
+use agents::tool::{Table, ToolError, Window};
 use jiff::civil::{Date, date};
 use jiff::{Timestamp, ToSpan};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-
-fn automotive() -> &'static Pack {
-    shipped().unwrap().iter().find(|pack| pack.manifest.id == "automotive").unwrap()
-}
 
 /// Datasets in memory.
 #[derive(Default)]
@@ -32,15 +29,7 @@ impl DatasetSource for Files {
 }
 
 fn call_with(files: &Files, tool: &str, arguments: &Value) -> Result<Value, ToolError> {
-    let (effects, limits) = (MemoryEffects::default(), Limits::default());
-    let context = ToolContext {
-        datasets: files,
-        effects: &effects,
-        now: "2026-11-24T00:00:00Z".parse().unwrap(),
-        approval: None,
-        limits: &limits,
-    };
-    automotive().call(tool, arguments, &context)
+    common::call("automotive", files, tool, arguments)
 }
 
 fn call(tool: &str, arguments: &Value) -> Value {

@@ -6,13 +6,15 @@
     reason = "a test may stop at the first surprise"
 )]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agents::pack::{FixtureSource, MemoryEffects, Pack, shipped};
+use agents::pack::{FixtureSource, Pack, shipped};
 use agents::port::DatasetSource;
-use agents::tool::{Limits, Table, ToolContext, ToolError, Window};
+use agents::tool::{Table, ToolError, Window};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -21,17 +23,7 @@ fn energy() -> &'static Pack {
 }
 
 fn try_call(tool: &str, arguments: &Value) -> Result<Value, ToolError> {
-    let pack = energy();
-    let datasets = FixtureSource::of(pack).unwrap();
-    let (effects, limits) = (MemoryEffects::default(), Limits::default());
-    let context = ToolContext {
-        datasets: &datasets,
-        effects: &effects,
-        now: "2026-11-24T00:00:00Z".parse().unwrap(),
-        approval: None,
-        limits: &limits,
-    };
-    pack.call(tool, arguments, &context)
+    common::call("energy", &FixtureSource::of(energy()).unwrap(), tool, arguments)
 }
 
 fn call(tool: &str, arguments: &Value) -> Value {
@@ -307,15 +299,7 @@ impl DatasetSource for Files {
 }
 
 fn with_files(files: &Files, tool: &str, arguments: &Value) -> Result<Value, ToolError> {
-    let (effects, limits) = (MemoryEffects::default(), Limits::default());
-    let context = ToolContext {
-        datasets: files,
-        effects: &effects,
-        now: "2026-11-24T00:00:00Z".parse().unwrap(),
-        approval: None,
-        limits: &limits,
-    };
-    energy().call(tool, arguments, &context)
+    common::call("energy", files, tool, arguments)
 }
 
 /// Calls a tool with one file and returns its error, which must come soon and blame the input.

@@ -6,12 +6,14 @@
     reason = "a test may stop at the first surprise"
 )]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agents::pack::{MemoryEffects, Pack, shipped};
+use agents::pack::{Pack, shipped};
 use agents::port::DatasetSource;
-use agents::tool::{Limits, Table, ToolContext, ToolError, Window};
+use agents::tool::{Table, ToolError, Window};
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
@@ -36,15 +38,7 @@ impl DatasetSource for Files {
 }
 
 fn try_call(tool: &str, arguments: &Value, files: &Files) -> Result<Value, ToolError> {
-    let (effects, limits) = (MemoryEffects::default(), Limits::default());
-    let context = ToolContext {
-        datasets: files,
-        effects: &effects,
-        now: "2026-11-24T00:00:00Z".parse().unwrap(),
-        approval: None,
-        limits: &limits,
-    };
-    finance().call(tool, arguments, &context)
+    common::call("finance", files, tool, arguments)
 }
 
 fn call(tool: &str, arguments: &Value) -> Value {

@@ -1,10 +1,14 @@
-//! Writes the training set of the shipped planner: `cargo run --example synth -- OUT [COUNT] [SEED]`.
+//! Writes the training set of the shipped planner:
+//! `cargo run --example synth -- OUT [COUNT] [SEED] [FOLDER…]`.
 //!
 //! COUNT is the number of examples a tool. With `-` for OUT, lists the phrases that cannot be learnt.
+//! The packs are those of the binary, or, where folders are given, those read from them.
 
 use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
 
-use agents::pack::shipped;
+use agents::pack::{Pack, PackFiles, shipped};
 use agents::synth::{Maker, Templates};
 
 #[expect(clippy::print_stdout, reason = "a command for people")]
@@ -13,10 +17,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = arguments.next().ok_or("usage: synth OUT|- [COUNT] [SEED]")?;
     let count: usize = arguments.next().map_or(Ok(6500), |n| n.parse())?;
     let seed: u64 = arguments.next().map_or(Ok(1), |n| n.parse())?;
+    let folders = arguments.map(|folder| {
+        let files = PackFiles::from_folder(Path::new(&folder))?;
+        Pack::from_files(&folder, files).map(Arc::new)
+    });
+    let mut packs = folders.collect::<Result<Vec<_>, _>>()?;
+    if packs.is_empty() {
+        packs = shipped()?.to_vec();
+    }
     let mut file = (out != "-")
         .then(|| std::fs::File::create(&out).map(std::io::BufWriter::new))
         .transpose()?;
-    for pack in shipped()? {
+    for pack in &packs {
         let templates = Templates::of(pack)?;
         let mut maker = Maker::new(pack, &templates, seed)?;
         let Some(file) = file.as_mut() else {

@@ -80,7 +80,7 @@ pub struct Report {
 }
 
 /// Examples that share a shortlist.
-const GROUP: usize = 8;
+const GROUP: usize = 16;
 
 /// Share of complete calls after which an example says that nothing else was asked for.
 const ENDS: f64 = 0.25;
@@ -154,8 +154,8 @@ impl<'a> Maker<'a> {
         for i in 0..GROUP {
             let lang = *[0, 0, 1, 2].choose(&mut self.chance).map_or(&LANGS[0], |i| &LANGS[*i]);
             let made = match i {
-                4 => self.other(lang, &shortlist).into_iter().collect(),
-                6 => self.chain(anchor, lang, &shortlist),
+                4 | 9 | 14 => self.other(lang, &shortlist).into_iter().collect(),
+                6 | 11 => self.chain(anchor, lang, &shortlist),
                 _ => {
                     let tool =
                         if i == 0 { Some(anchor) } else { shortlist.choose(&mut self.chance) };

@@ -7,6 +7,7 @@
 
 mod chain;
 mod example;
+mod mask;
 mod point;
 mod say;
 mod vary;
@@ -20,6 +21,7 @@ use crate::pack::{Pack, PackError};
 
 pub use chain::Chain;
 pub use example::{Example, Maker, Rejected, Report};
+pub use mask::Names;
 
 /// The languages of phrases, in the order of [`Phrases`].
 pub const LANGS: [&str; 3] = ["en", "zh-Hant", "zh-Hans"];
@@ -122,6 +124,8 @@ pub struct Templates {
     pub other: Template,
     /// Requests that lead to several calls.
     pub chains: Vec<Chain>,
+    /// Other names of tools and arguments.
+    pub names: BTreeMap<String, Names>,
 }
 
 impl Templates {
@@ -141,6 +145,10 @@ impl Templates {
             let name = path.trim_start_matches("synth/").trim_end_matches(".toml");
             if name == "_chains" {
                 templates.chains = chain::parse(&text, pack).map_err(invalid)?;
+                continue;
+            }
+            if name == "_names" {
+                templates.names = mask::parse(&text, pack).map_err(invalid)?;
                 continue;
             }
             let template: Template =

@@ -44,13 +44,27 @@ fn patterns() -> &'static [(Regex, Reader)] {
 }
 
 /// Reads a date, an instant or a whole month or week.
-pub(super) fn scan(text: &str, at: usize, previous: Option<char>, today: Date) -> Option<Found> {
+///
+/// `last` is the mention before: a day may be glued to another one (`2025-05-13/2025-06-10`).
+pub(super) fn scan(
+    text: &str,
+    at: usize,
+    previous: Option<char>,
+    last: Option<&Found>,
+    today: Date,
+) -> Option<Found> {
     let rest = &text[at..];
     let first = rest.chars().next()?;
     if first.is_ascii_alphanumeric() && !boundary(previous) {
         return None;
     }
-    if first.is_ascii_digit() && matches!(previous, Some('-' | '/' | '.')) {
+    let after_day = last.is_some_and(|l| matches!(l.kind, Kind::Date { .. }) && l.end + 1 == at);
+    let glued = match previous {
+        Some('-' | '/') => !after_day,
+        Some('.') => true,
+        _ => false,
+    };
+    if first.is_ascii_digit() && glued {
         return None;
     }
     if let Some(found) = stated_year(text, at) {

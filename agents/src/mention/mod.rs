@@ -5,6 +5,7 @@
 //! from here, so a model can neither misread nor invent a figure.
 
 mod date;
+mod marker;
 mod number;
 mod word;
 
@@ -158,9 +159,14 @@ pub(crate) struct Found {
 ///
 /// `today` resolves relative dates (`tomorrow`, `3月5日`).
 pub fn find(text: &str, today: Date) -> Vec<Mention> {
+    let markers = marker::find(text);
     let mut found: Vec<Found> = Vec::new();
     let mut at = 0;
     while at < text.len() && found.len() < MAX_MENTIONS {
+        if let Some(marker) = markers.iter().find(|marker| marker.start == at) {
+            at = marker.end;
+            continue;
+        }
         let Some(next) = scan(text, at, today, &found) else {
             at += text[at..].chars().next().map_or(1, char::len_utf8);
             continue;
@@ -187,14 +193,14 @@ fn scan(text: &str, at: usize, today: Date, before: &[Found]) -> Option<Found> {
     let previous = text[..at].chars().next_back();
     word::quoted(text, at)
         .or_else(|| word::block(text, at, previous))
-        .or_else(|| date::scan(text, at, previous, today))
-        .or_else(|| word::hex(text, at, previous))
+        .or_else(|| date::scan(text, at, previous, before.last(), today))
+        .or_else(|| word::hex(text, at, previous, today))
         .or_else(|| word::long_id(text, at, previous))
         .or_else(|| number::scan(text, at, previous))
         .or_else(|| word::id(text, at, previous))
         .or_else(|| number::currency(text, at, previous))
         .or_else(|| word::coin(text, at, previous))
-        .or_else(|| word::name(text, at, previous, before))
+        .or_else(|| word::name(text, at, previous, today))
 }
 
 /// Writes the request as the planner sees it: each mention as `[$k tag]`.

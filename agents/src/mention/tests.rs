@@ -157,3 +157,49 @@ fn days_of_retention_are_codes_and_no_bytes() {
     assert_eq!(read("bytes D1 07 D3"), ["hex D1 07 D3"]);
     assert_eq!(read("D7 20% or D7 20.5%"), ["id D7", "pct 20", "id D7", "pct 20.5"]);
 }
+
+#[test]
+fn a_capitalised_word_before_a_date_or_a_code_is_no_part_of_it() {
+    assert_eq!(read("Sold November 23, 2024"), ["date 2024-11-23"]);
+    assert_eq!(read("Bought Jan 16 2024"), ["date 2024-01-16"]);
+    assert_eq!(read("Goodwill of Jun 25 2026"), ["name Goodwill", "date 2026-06-25"]);
+    assert_eq!(
+        read("check Northern Star Shipping Ltd Sep 27 2024"),
+        ["name Northern Star Shipping Ltd", "date 2024-09-27"]
+    );
+    assert_eq!(
+        read("Decdoe SPUPYVHGTVS321221"),
+        ["name Decdoe", "id SPUPYVHGTVS321221"],
+        "a slip of the keys does not hide the number"
+    );
+    assert_eq!(read("Theresa May owes us"), ["name Theresa May"]);
+}
+
+#[test]
+fn a_capitalised_common_word_alone_is_no_name() {
+    assert_eq!(read("Peak 40 kW. Many thanks"), ["num 40 kw"]);
+    assert_eq!(read("Peak Capital Ltd"), ["name Peak Capital Ltd"]);
+    assert_eq!(read("Approve Acme Ltd"), ["name Acme Ltd"]);
+}
+
+#[test]
+fn the_numbers_of_a_numbered_list_state_nothing() {
+    assert_eq!(read("1. bill 30 kWh\n2. the same for 40 kWh"), ["num 30 kwh", "num 40 kwh"]);
+    assert_eq!(read("1. 30 kWh at 5%\n2. 40 kWh"), ["num 30 kwh", "pct 5", "num 40 kwh"]);
+    assert_eq!(read("(1) bill it; (2) add 5%"), ["pct 5"]);
+    assert_eq!(read("please: 1) bill it, 2) add 5%"), ["pct 5"]);
+    assert_eq!(read("score 1. then 2. fine"), ["num 1", "num 2"], "no line begins with a marker");
+    assert_eq!(read("Kiro (1), Zed (2)"), ["name Kiro", "num 1", "name Zed", "num 2"]);
+    assert_eq!(read("1. 5 kW"), ["num 1", "num 5 kw"], "a lone marker is a value");
+}
+
+#[test]
+fn days_glued_to_each_other_or_to_a_bay_are_read() {
+    assert_eq!(
+        read("2024-01-09/27 February 2024/3,000km/45 mths"),
+        ["date 2024-01-09", "date 2024-02-27", "num 3000 km", "dur 45 month"]
+    );
+    assert_eq!(read("2025-07-29-21 October 2025"), ["date 2025-07-29", "date 2025-10-21"]);
+    assert_eq!(read("B6 14 February 2026"), ["id B6", "date 2026-02-14"]);
+    assert_eq!(read("41 11 AB"), ["hex 41 11 AB"]);
+}

@@ -73,6 +73,13 @@ pub(super) fn scan(
     patterns().iter().find_map(|(pattern, read)| {
         let captures = pattern.captures(rest)?;
         let end = at + captures.get(0)?.end();
+        // "apr 11,559.17" is a rate and an amount.
+        let goes_on = text[end..]
+            .strip_prefix([',', '.'])
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        if goes_on && text[..end].ends_with(|c: char| c.is_ascii_digit()) {
+            return None;
+        }
         read(&captures, today).map(|kind| Found { start: at, end, kind })
     })
 }

@@ -5,8 +5,10 @@
 //! from here, so a model can neither misread nor invent a figure.
 
 mod date;
+mod list;
 mod marker;
 mod number;
+mod spoken;
 mod word;
 
 use jiff::civil::Date;
@@ -79,6 +81,10 @@ pub enum Kind {
     List {
         /// Canonical decimals.
         values: Vec<String>,
+        /// What all of them count: a unit of a number or a duration, `%`, an ISO 4217 code, `¤`
+        /// for money of no said currency; empty when none was said.
+        #[serde(default)]
+        unit: String,
     },
     /// A code, number plate, account, file or dataset name.
     Id {
@@ -174,7 +180,7 @@ pub fn find(text: &str, today: Date) -> Vec<Mention> {
         at = next.end;
         found.push(next);
     }
-    number::join_lists(text, &mut found);
+    list::join(text, &mut found);
     found
         .into_iter()
         .enumerate()

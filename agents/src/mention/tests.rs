@@ -14,7 +14,9 @@ fn read(text: &str) -> Vec<String> {
             Kind::Period { start, end } => format!("period {start} {end}"),
             Kind::DateTime { value } => format!("time {value}"),
             Kind::Currency { value } => format!("currency {value}"),
-            Kind::List { values } => format!("list {}", values.join(" ")),
+            Kind::List { values, unit } => {
+                format!("list {} {unit}", values.join(" ")).trim_end().to_owned()
+            }
             Kind::Id { value } => format!("id {value}"),
             Kind::Hex { value } => format!("hex {value}"),
             Kind::Name { value } => format!("name {value}"),
@@ -71,7 +73,7 @@ fn days_and_windows_are_resolved_against_today() {
 
 #[test]
 fn rows_of_numbers_are_one_list() {
-    assert_eq!(read("loads 3, 4.5, 6 and 7 kW"), ["list 3 4.5 6 7"]);
+    assert_eq!(read("loads 3, 4.5, 6 and 7 kW"), ["list 3 4.5 6 7 kw"]);
     assert_eq!(read("prices 0.3, 0.4, 0.5; 80 kWh"), ["list 0.3 0.4 0.5", "num 80 kwh"]);
     assert_eq!(read("between 10 and 20"), ["num 10", "num 20"]);
 }
@@ -202,4 +204,66 @@ fn days_glued_to_each_other_or_to_a_bay_are_read() {
     assert_eq!(read("2025-07-29-21 October 2025"), ["date 2025-07-29", "date 2025-10-21"]);
     assert_eq!(read("B6 14 February 2026"), ["id B6", "date 2026-02-14"]);
     assert_eq!(read("41 11 AB"), ["hex 41 11 AB"]);
+}
+
+#[test]
+fn a_number_with_another_unit_ends_a_row() {
+    let apart = ["num 0.4", "num 0.37", "num 0.38", "num 300 kwh"];
+    assert_eq!(read("電價 0.4，0.37，0.38，300度"), apart);
+    assert_eq!(read("7.5、2.5、1.5，2,193 戶"), ["list 7.5 2.5 1.5", "num 2193 customer"]);
+    assert_eq!(read("10、16、24、32 天"), ["list 10 16 24 32 day"]);
+    assert_eq!(read("2,954 km, 1,000 km, 9 km"), ["num 2954 km", "num 1000 km", "num 9 km"]);
+    assert_eq!(read("prices 0.5, 0.16, 0.07 GBP."), ["num 0.5", "num 0.16", "money 0.07 GBP"]);
+    assert_eq!(read("18,000、60,000元、37,406"), ["num 18000", "money 60000 ", "num 37406"]);
+    assert_eq!(read("1 2 3, 4 5 6"), ["list 1 2 3", "list 4 5 6"]);
+    let many: Vec<String> = (1..=13).map(|n| format!("{n} km")).collect();
+    assert!(read(&many.join(", "))[0].ends_with("12 13 km"), "too many to name one by one");
+}
+
+#[test]
+fn a_numeral_between_blanks_or_before_a_classifier_is_a_number() {
+    assert_eq!(read("權重 九，"), ["num 9"]);
+    assert_eq!(read("season 十，"), ["num 10"]);
+    assert_eq!(read("五張卡以上"), ["num 5 unit"]);
+    assert_eq!(read("前 六 列"), ["num 6 unit"]);
+    assert_eq!(read("係數零"), ["num 0"]);
+    assert_eq!(read("一張發票，一般，清零，十分好"), Vec::<String>::new());
+    assert_eq!(read("certificates at zero, a hundred pulls"), ["num 0", "num 100 pull"]);
+    assert_eq!(read("a hundred and twenty"), ["num 120"]);
+}
+
+#[test]
+fn spans_and_odds_said_in_words_have_their_values() {
+    assert_eq!(read("within half an hour"), ["dur 0.5 hour"]);
+    assert_eq!(read("Quarter-hour prices within a day"), ["dur 0.25 hour", "dur 1 day"]);
+    assert_eq!(read("半小時"), ["dur 0.5 hour"]);
+    assert_eq!(read("twice a day"), Vec::<String>::new());
+    assert_eq!(read("1 in 200 per pull"), ["pct 0.5"]);
+    assert_eq!(read("1 in 2023"), ["num 1", "period 2023-01-01 2024-01-01"]);
+}
+
+#[test]
+fn a_multiplier_or_a_unit_is_not_taken_from_the_next_word() {
+    assert_eq!(read("score: 1\nK: 50"), ["num 1", "num 50"]);
+    assert_eq!(read("elo 1,000 K 四十"), ["num 1000", "num 40"]);
+    assert_eq!(read("35 K"), ["num 35000"]);
+    assert_eq!(read("100 m/s"), ["num 100 m/s"]);
+    assert_eq!(read("借11万分10个月还"), ["num 110000", "dur 10 month"]);
+    assert_eq!(read("百分之五"), ["pct 5"]);
+    assert_eq!(read("借 461 年息 23%"), ["num 461", "pct 23"]);
+    assert_eq!(read("5年利率6%"), ["dur 5 year", "pct 6"]);
+    assert_eq!(read("41053D"), ["id 41053D"]);
+    assert_eq!(read("卡号3535 7831 4000 8075校验位"), ["id 3535 7831 4000 8075"]);
+    assert_eq!(
+        read("apr 11,559.17 200 x 74 months"),
+        ["num 11559.17", "num 200 unit", "dur 74 month"]
+    );
+}
+
+#[test]
+fn a_product_is_its_two_figures() {
+    assert_eq!(read("344x10.38"), ["num 344", "num 10.38"]);
+    assert_eq!(read("94x56 minutes"), ["num 94", "dur 56 minute"]);
+    assert_eq!(read("0x7E8"), ["id 0x7E8"]);
+    assert_eq!(read("car37x100"), ["id car37x100"]);
 }

@@ -52,8 +52,8 @@ pub(super) fn block(text: &str, at: usize, previous: Option<char>) -> Option<Fou
 /// At least two spaced bytes (`41 0C 1A F8`), with a letter or a leading zero among them.
 pub(super) fn hex(text: &str, at: usize, previous: Option<char>, today: Date) -> Option<Found> {
     static RE: OnceLock<Regex> = OnceLock::new();
-    let bytes =
-        RE.get_or_init(|| regex(r"^(?:0x)?[0-9A-Fa-f]{2}(?:[ :](?:0x)?[0-9A-Fa-f]{2}){1,}\b"));
+    let bytes = RE
+        .get_or_init(|| regex(r"^(?:0x)?[0-9A-Fa-f]{2}(?:[ :](?:0x)?[0-9A-Fa-f]{2}){1,}(?-u:\b)"));
     if !boundary(previous) {
         return None;
     }
@@ -96,7 +96,7 @@ pub(super) fn hex(text: &str, at: usize, previous: Option<char>, today: Date) ->
 pub(super) fn long_id(text: &str, at: usize, previous: Option<char>) -> Option<Found> {
     static RE: OnceLock<Regex> = OnceLock::new();
     let grouped = RE.get_or_init(|| {
-        regex(r"^(?:[A-Z]{2}\d{2}(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,4})?|\d{4}(?:[ -]\d{4}){3}|\d{11,})\b")
+        regex(r"^(?:[A-Z]{2}\d{2}(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,4})?|\d{4}(?:[ -]\d{4}){3}|\d{11,})(?-u:\b)")
     });
     if !boundary(previous) {
         return None;

@@ -99,6 +99,22 @@ pub(crate) fn counts(unit: &str) -> bool {
     matches!(unit, "unit" | "pull" | "player" | "customer" | "period")
 }
 
+/// Returns what one element of a list states, given what all of them count.
+pub(crate) fn kind_of(value: &str, unit: &str) -> Kind {
+    let (value, unit) = (value.to_owned(), unit.to_owned());
+    match unit.as_str() {
+        "%" => Kind::Percent { value },
+        "¤" => Kind::Money { value, currency: String::new() },
+        "second" | "minute" | "hour" | "day" | "week" | "month" | "quarter" | "year" => {
+            Kind::Duration { value, unit }
+        }
+        code if code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase()) => {
+            Kind::Money { value, currency: unit }
+        }
+        _ => Kind::Number { value, unit },
+    }
+}
+
 /// Converts a mention into the unit of the argument `name`.
 pub(crate) fn convert(name: &str, kind: &Kind) -> Option<Decimal> {
     let unit = of_name(name);

@@ -1,0 +1,96 @@
+//! Rows of numbers: three or more that only commas and the like part.
+
+use super::{Found, Kind};
+
+/// Most numbers in a row that stay single mentions where they could be one list.
+const MAX_SINGLE: usize = 12;
+
+/// What parts two numbers of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gap {
+    Comma,
+    Enumeration,
+    Slash,
+    Blank,
+    And,
+}
+
+fn gap(words: &str) -> Option<Gap> {
+    Some(match words.trim() {
+        "," | "，" => Gap::Comma,
+        "、" => Gap::Enumeration,
+        "/" => Gap::Slash,
+        "" => Gap::Blank,
+        ", and" | "and" | "和" | "與" | "与" => Gap::And,
+        _ => return None,
+    })
+}
+
+/// Returns the figure of a mention and what it counts; the elements of a list count the same.
+fn plain(kind: &Kind) -> Option<(&str, &str)> {
+    match kind {
+        Kind::Number { value, unit } | Kind::Duration { value, unit } => Some((value, unit)),
+        Kind::Money { value, currency } if currency.is_empty() => Some((value, "¤")),
+        Kind::Money { value, currency } => Some((value, currency)),
+        Kind::Percent { value } => Some((value, "%")),
+        _ => None,
+    }
+}
+
+/// Joins rows of bare numbers into one list each.
+///
+/// Numbers that each state their unit stay apart, so that each can be used alone. A unit after the
+/// last one only is meant for all where `and` or 、 joins it (`3, 4 and 5 kW`). After a comma it may
+/// as well begin something else (`prices 0.3, 0.4, 0.5, 80 kWh`): these stay apart too.
+pub(super) fn join(text: &str, found: &mut Vec<Found>) {
+    let mut i = 0;
+    while i < found.len() {
+        let Some((last, closing)) = row(text, found, i) else {
+            i += 1;
+            continue;
+        };
+        let count = last - i + 1;
+        let stated = plain(&found[last].kind).is_some_and(|(_, unit)| !unit.is_empty());
+        let each = plain(&found[i].kind).is_some_and(|(_, unit)| !unit.is_empty());
+        let shared = matches!(closing, Gap::And | Gap::Enumeration);
+        let apart = stated && (each || !shared);
+        if count < 3 || apart && count <= MAX_SINGLE {
+            i = last + 1;
+            continue;
+        }
+        let end = if apart && !each { last - 1 } else { last };
+        let values = found[i..=end]
+            .iter()
+            .filter_map(|f| plain(&f.kind).map(|(value, _)| value.to_owned()))
+            .collect();
+        let of = Some(&found[end].kind).filter(|_| stated && end == last).map(unit_of);
+        let kind = Kind::List { values, unit: of.unwrap_or_default() };
+        let joined = Found { start: found[i].start, end: found[end].end, kind };
+        found.splice(i..=end, [joined]);
+        i += 1;
+    }
+}
+
+fn unit_of(kind: &Kind) -> String {
+    plain(kind).map(|(_, unit)| unit.to_owned()).unwrap_or_default()
+}
+
+/// Returns the index of the last number of the row that begins at `first` and what parts it from
+/// the one before.
+fn row(text: &str, found: &[Found], first: usize) -> Option<(usize, Gap)> {
+    let (mut last, mut style, mut closing) = (first, None, Gap::Blank);
+    let (_, mut unit) = plain(&found[first].kind)?;
+    while let Some(next) = found.get(last + 1)
+        && let Some((_, stated)) = plain(&next.kind)
+        && let Some(gap) = gap(&text[found[last].end..next.start])
+    {
+        let same_style = *style.get_or_insert(gap) == gap;
+        let ended = closing == Gap::And && style != Some(Gap::And);
+        let same_unit = unit == stated || unit.is_empty();
+        if ended || !(same_style || gap == Gap::And) || !same_unit {
+            break;
+        }
+        (last, closing, unit) = (last + 1, gap, stated);
+    }
+    Some((last, closing))
+}

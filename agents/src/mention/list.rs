@@ -54,7 +54,11 @@ pub(super) fn join(text: &str, found: &mut Vec<Found>) {
         let each = plain(&found[i].kind).is_some_and(|(_, unit)| !unit.is_empty());
         let shared = matches!(closing, Gap::And | Gap::Enumeration);
         let apart = stated && (each || !shared);
-        if count < 3 || apart && count <= MAX_SINGLE {
+        // In "9×3.23 / 42 / 8×2.1" the figures belong to products.
+        let times = ['×', 'x', 'X'];
+        let product =
+            text[..found[i].start].ends_with(times) || text[found[last].end..].starts_with(times);
+        if count < 3 || product || apart && count <= MAX_SINGLE {
             i = last + 1;
             continue;
         }
@@ -87,7 +91,9 @@ fn row(text: &str, found: &[Found], first: usize) -> Option<(usize, Gap)> {
         let same_style = *style.get_or_insert(gap) == gap;
         let ended = closing == Gap::And && style != Some(Gap::And);
         let same_unit = unit == stated || unit.is_empty();
-        if ended || !(same_style || gap == Gap::And) || !same_unit {
+        // "2,700/40,000 and 1,700/17,073" are two pairs.
+        let ends = gap == Gap::And && matches!(style, Some(Gap::Comma | Gap::Enumeration));
+        if ended || !(same_style || ends) || !same_unit {
             break;
         }
         (last, closing, unit) = (last + 1, gap, stated);

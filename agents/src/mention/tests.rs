@@ -215,6 +215,9 @@ fn a_number_with_another_unit_ends_a_row() {
     assert_eq!(read("2,954 km, 1,000 km, 9 km"), ["num 2954 km", "num 1000 km", "num 9 km"]);
     assert_eq!(read("prices 0.5, 0.16, 0.07 GBP."), ["num 0.5", "num 0.16", "money 0.07 GBP"]);
     assert_eq!(read("18,000、60,000元、37,406"), ["num 18000", "money 60000 ", "num 37406"]);
+    let pairs = ["num 2700", "num 40000", "num 1700", "num 17073"];
+    assert_eq!(read("2,700/40,000 與 1,700/17073"), pairs);
+    assert_eq!(read("9×3.23 / 42 / 8×2"), ["num 9", "num 3.23", "num 42", "num 8", "num 2"]);
     assert_eq!(read("1 2 3, 4 5 6"), ["list 1 2 3", "list 4 5 6"]);
     let many: Vec<String> = (1..=13).map(|n| format!("{n} km")).collect();
     assert!(read(&many.join(", "))[0].ends_with("12 13 km"), "too many to name one by one");

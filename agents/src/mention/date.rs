@@ -7,7 +7,7 @@ use jiff::civil::{Date, Weekday};
 use regex::{Captures, Regex};
 
 use super::number::regex;
-use super::{Found, Kind, boundary};
+use super::{Found, Kind, boundary, number};
 
 const MONTHS: [&str; 12] =
     ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
@@ -78,6 +78,16 @@ pub(super) fn scan(
             .strip_prefix([',', '.'])
             .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
         if goes_on && text[..end].ends_with(|c: char| c.is_ascii_digit()) {
+            return None;
+        }
+        // "apr 5 grand" too; a month's name may also be a rate.
+        let names_month =
+            first.is_ascii_alphabetic() && text[..end].ends_with(|c: char| c.is_ascii_digit());
+        let dated = captures.name("y").is_some();
+        if names_month
+            && !dated
+            && (number::has_suffix(text, end) || number::has_multiplier(text, end))
+        {
             return None;
         }
         read(&captures, today).map(|kind| Found { start: at, end, kind })

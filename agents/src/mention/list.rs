@@ -41,7 +41,8 @@ fn plain(kind: &Kind) -> Option<(&str, &str)> {
 ///
 /// Numbers that each state their unit stay apart, so that each can be used alone. A unit after the
 /// last one only is meant for all where `and` or 、 joins it (`3, 4 and 5 kW`). After a comma it may
-/// as well begin something else (`prices 0.3, 0.4, 0.5, 80 kWh`): these stay apart too.
+/// as well begin something else (`prices 0.3, 0.4, 0.5, 80 kWh`): these stay apart too. A long row is
+/// a list whose unit keeps it out of arguments of another one.
 pub(super) fn join(text: &str, found: &mut Vec<Found>) {
     let mut i = 0;
     while i < found.len() {
@@ -50,8 +51,8 @@ pub(super) fn join(text: &str, found: &mut Vec<Found>) {
             continue;
         };
         let count = last - i + 1;
-        let stated = plain(&found[last].kind).is_some_and(|(_, unit)| !unit.is_empty());
-        let each = plain(&found[i].kind).is_some_and(|(_, unit)| !unit.is_empty());
+        let stated = !unit_of(&found[last].kind).is_empty();
+        let each = !unit_of(&found[i].kind).is_empty();
         let shared = matches!(closing, Gap::And | Gap::Enumeration);
         let apart = stated && (each || !shared);
         // In "9×3.23 / 42 / 8×2.1" the figures belong to products.
@@ -62,17 +63,26 @@ pub(super) fn join(text: &str, found: &mut Vec<Found>) {
             i = last + 1;
             continue;
         }
-        let end = if apart && !each { last - 1 } else { last };
-        let values = found[i..=end]
+        let values = found[i..=last]
             .iter()
             .filter_map(|f| plain(&f.kind).map(|(value, _)| value.to_owned()))
             .collect();
-        let of = Some(&found[end].kind).filter(|_| stated && end == last).map(unit_of);
-        let kind = Kind::List { values, unit: of.unwrap_or_default() };
-        let joined = Found { start: found[i].start, end: found[end].end, kind };
-        found.splice(i..=end, [joined]);
+        let kind = Kind::List { values, unit: unit_of(&found[last].kind) };
+        let joined = Found { start: found[i].start, end: found[last].end, kind };
+        found.splice(i..=last, [joined]);
         i += 1;
     }
+}
+
+/// Tells whether a row that ends in a span of days names days in order (`10、16、24 天`); an amount,
+/// a payment and a term do not.
+fn ascend(row: &[Found]) -> bool {
+    let of_days = row.last().is_some_and(|f| unit_of(&f.kind) == "day");
+    let days: Option<Vec<u16>> =
+        row.iter().map(|f| plain(&f.kind).and_then(|(value, _)| value.parse().ok())).collect();
+    of_days
+        && days
+            .is_some_and(|days| days.is_sorted_by(|a, b| a < b) && days.iter().all(|d| *d < 1000))
 }
 
 fn unit_of(kind: &Kind) -> String {
@@ -90,7 +100,9 @@ fn row(text: &str, found: &[Found], first: usize) -> Option<(usize, Gap)> {
     {
         let same_style = *style.get_or_insert(gap) == gap;
         let ended = closing == Gap::And && style != Some(Gap::And);
-        let same_unit = unit == stated || unit.is_empty();
+        let days = unit.is_empty() && matches!(next.kind, Kind::Duration { .. });
+        let same_unit =
+            unit == stated || unit.is_empty() && (!days || ascend(&found[first..=last + 1]));
         // "2,700/40,000 and 1,700/17,073" are two pairs.
         let ends = gap == Gap::And && matches!(style, Some(Gap::Comma | Gap::Enumeration));
         if ended || !(same_style || ends) || !same_unit {

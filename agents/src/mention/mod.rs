@@ -129,6 +129,8 @@ impl Mention {
     pub fn tag(&self) -> String {
         match &self.kind {
             Kind::Number { unit, .. } if unit.is_empty() => "num".to_owned(),
+            // 度 is a kilowatt-hour more often than a degree.
+            Kind::Number { unit, .. } if unit == "度" => "num kwh".to_owned(),
             Kind::Number { unit, .. } => format!("num {unit}"),
             Kind::Percent { .. } => "pct".to_owned(),
             Kind::Money { .. } => "money".to_owned(),
@@ -200,7 +202,7 @@ fn scan(text: &str, at: usize, today: Date, before: &[Found]) -> Option<Found> {
     word::quoted(text, at)
         .or_else(|| word::block(text, at, previous))
         .or_else(|| date::scan(text, at, previous, before.last(), today))
-        .or_else(|| word::hex(text, at, previous, today))
+        .or_else(|| word::hex(text, at, previous, before.last(), today))
         .or_else(|| word::long_id(text, at, previous))
         .or_else(|| number::scan(text, at, previous))
         .or_else(|| word::id(text, at, previous))

@@ -78,7 +78,7 @@ const CURRENCY_WORDS: [(&str, &str); 42] = [
 ];
 
 /// Words after a number that name a unit; durations have a `:` in front.
-const UNITS: [(&str, &str); 131] = [
+const UNITS: [(&str, &str); 133] = [
     ("months", ":month"),
     ("month", ":month"),
     ("mths", ":month"),
@@ -142,7 +142,7 @@ const UNITS: [(&str, &str); 131] = [
     ("kva", "kva"),
     ("度電", "kwh"),
     ("度电", "kwh"),
-    ("度", "kwh"),
+    ("度", "度"),
     ("千瓦時", "kwh"),
     ("千瓦时", "kwh"),
     ("千瓦", "kw"),
@@ -198,6 +198,8 @@ const UNITS: [(&str, &str); 131] = [
     ("张", "unit"),
     ("支", "unit"),
     ("段", "unit"),
+    ("箱", "unit"),
+    ("份", "unit"),
     ("列", "unit"),
     ("步", "unit"),
     ("輛", "unit"),
@@ -213,7 +215,7 @@ const UNITS: [(&str, &str); 131] = [
 ];
 
 /// Classifiers before which 一 is an article.
-const CLASSIFIERS: [char; 9] = ['張', '张', '支', '段', '列', '步', '輛', '辆', '名'];
+const CLASSIFIERS: [char; 11] = ['箱', '份', '張', '张', '支', '段', '列', '步', '輛', '辆', '名'];
 
 const CJK_DIGITS: &str = "零一二三四五六七八九";
 
@@ -429,14 +431,14 @@ fn stands_alone(text: &str, at: usize, end: usize) -> bool {
     let zero = text[at..end].starts_with(['零', '〇'])
         && !before.ends_with(['歸', '归', '清', ' ', '\n'])
         && before.chars().next_back().is_some_and(crate::lang::is_cjk);
-    ends && (before.ends_with([' ', '×', '=', '：']) || zero)
+    ends && (before.ends_with([' ', '×', '=', '：', '量']) || zero)
 }
 
 /// Reads the two figures of `344x10.38`, a quantity and its price.
 fn of_product(text: &str, at: usize) -> bool {
     static RE: OnceLock<Regex> = OnceLock::new();
     let product = RE
-        .get_or_init(|| regex(r"^[1-9][\d,]*(?:\.\d+)?[xX]\d[\d,]*(?:\.\d+)?(?:[^A-Za-z0-9_-]|$)"));
+        .get_or_init(|| regex(r"^[1-9][\d,]*(?:\.\d+)?[xX](?:NT\$|US\$|HK\$|[$€£¥])?\d[\d,]*(?:\.\d+)?(?:[^A-Za-z0-9_-]|-(?:minute|hour|day|week|month|year)|$)"));
     let start = text[..at].trim_end_matches(['x', 'X']);
     let figures = |c: char| c.is_ascii_digit() || matches!(c, ',' | '.');
     let start = if start.len() < at { start.trim_end_matches(figures).len() } else { at };
@@ -447,7 +449,8 @@ fn of_product(text: &str, at: usize) -> bool {
 pub(super) fn scan(text: &str, at: usize, previous: Option<char>) -> Option<Found> {
     let rest = &text[at..];
     let first = rest.chars().next()?;
-    let product = first.is_ascii_digit() && of_product(text, at);
+    let times = matches!(previous, Some('x' | 'X'));
+    let product = (times || first.is_ascii_digit()) && of_product(text, at);
     if first.is_ascii_alphanumeric() && !boundary(previous) && !product {
         return None;
     }
@@ -554,6 +557,11 @@ fn suffix(text: &str, at: usize, value: Decimal) -> Option<(Kind, usize)> {
         None => Kind::Number { value, unit: (*unit).to_owned() },
     };
     Some((kind, at + gap + word.len()))
+}
+
+/// Tells whether a multiplier stands at `at` (`5 grand`).
+pub(super) fn has_multiplier(text: &str, at: usize) -> bool {
+    multiplier().is_match(&text[at..])
 }
 
 /// Tells whether a percent sign, currency or unit stands at `at`.

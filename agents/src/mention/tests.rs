@@ -40,7 +40,7 @@ fn amounts_rates_and_terms_have_canonical_values() {
         read("貸款三百五十萬元，年利率百分之三點一，30年"),
         ["money 3500000 ", "pct 3.1", "dur 30 year"]
     );
-    assert_eq!(read("我們工廠用電1,250,000度，排放係數0.494"), ["num 1250000 kwh", "num 0.494"]);
+    assert_eq!(read("我們工廠用電1,250,000度，排放係數0.494"), ["num 1250000 度", "num 0.494"]);
     assert_eq!(read("充電上限四千瓦"), ["num 4 kw"]);
     assert_eq!(read("thirty five thousand over five years"), ["num 35000", "dur 5 year"]);
     assert_eq!(read("贷款20万，5年期"), ["num 200000", "dur 5 year"]);
@@ -203,18 +203,20 @@ fn days_glued_to_each_other_or_to_a_bay_are_read() {
     );
     assert_eq!(read("2025-07-29-21 October 2025"), ["date 2025-07-29", "date 2025-10-21"]);
     assert_eq!(read("B6 14 February 2026"), ["id B6", "date 2026-02-14"]);
-    assert_eq!(read("41 11 AB"), ["hex 41 11 AB"]);
+    assert_eq!(read("41 11 AB; 41 11 28"), ["hex 41 11 AB", "hex 41 11 28"]);
+    assert_eq!(read("用 B8 79分鐘"), ["id B8", "dur 79 minute"]);
 }
 
 #[test]
 fn a_number_with_another_unit_ends_a_row() {
-    let apart = ["num 0.4", "num 0.37", "num 0.38", "num 300 kwh"];
+    let apart = ["num 0.4", "num 0.37", "num 0.38", "num 300 度"];
     assert_eq!(read("電價 0.4，0.37，0.38，300度"), apart);
     assert_eq!(read("7.5、2.5、1.5，2,193 戶"), ["list 7.5 2.5 1.5", "num 2193 customer"]);
     assert_eq!(read("10、16、24、32 天"), ["list 10 16 24 32 day"]);
     assert_eq!(read("2,954 km, 1,000 km, 9 km"), ["num 2954 km", "num 1000 km", "num 9 km"]);
     assert_eq!(read("prices 0.5, 0.16, 0.07 GBP."), ["num 0.5", "num 0.16", "money 0.07 GBP"]);
     assert_eq!(read("18,000、60,000元、37,406"), ["num 18000", "money 60000 ", "num 37406"]);
+    assert_eq!(read("4.2萬、4857.62、七十四個月"), ["num 42000", "num 4857.62", "dur 74 month"]);
     let pairs = ["num 2700", "num 40000", "num 1700", "num 17073"];
     assert_eq!(read("2,700/40,000 與 1,700/17073"), pairs);
     assert_eq!(read("9×3.23 / 42 / 8×2"), ["num 9", "num 3.23", "num 42", "num 8", "num 2"]);
@@ -250,6 +252,8 @@ fn a_multiplier_or_a_unit_is_not_taken_from_the_next_word() {
     assert_eq!(read("score: 1\nK: 50"), ["num 1", "num 50"]);
     assert_eq!(read("elo 1,000 K 四十"), ["num 1000", "num 40"]);
     assert_eq!(read("35 K"), ["num 35000"]);
+    assert_eq!(read("apr 5 grand"), ["num 5000"]);
+    assert_eq!(read("apr 5"), ["date 2026-04-05"]);
     assert_eq!(read("100 m/s"), ["num 100 m/s"]);
     assert_eq!(read("借11万分10个月还"), ["num 110000", "dur 10 month"]);
     assert_eq!(read("百分之五"), ["pct 5"]);
@@ -267,6 +271,8 @@ fn a_multiplier_or_a_unit_is_not_taken_from_the_next_word() {
 fn a_product_is_its_two_figures() {
     assert_eq!(read("344x10.38"), ["num 344", "num 10.38"]);
     assert_eq!(read("94x56 minutes"), ["num 94", "dur 56 minute"]);
+    assert_eq!(read("12x30-minute"), ["num 12", "dur 30 minute"]);
+    assert_eq!(read("200xNT$4.36"), ["num 200", "money 4.36 TWD"]);
     assert_eq!(read("0x7E8"), ["id 0x7E8"]);
     assert_eq!(read("car37x100"), ["id car37x100"]);
 }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use jiff::civil::Date;
 use regex::Regex;
 
-use super::number::{CODES, regex};
+use super::number::{CODES, has_suffix, regex};
 use super::{Found, Kind, boundary, date};
 
 const QUOTES: [(char, char); 6] =
@@ -50,7 +50,15 @@ pub(super) fn block(text: &str, at: usize, previous: Option<char>) -> Option<Fou
 }
 
 /// At least two spaced bytes (`41 0C 1A F8`), with a letter or a leading zero among them.
-pub(super) fn hex(text: &str, at: usize, previous: Option<char>, today: Date) -> Option<Found> {
+///
+/// Bytes that follow others (`41 05 76; 41 11 28`) may be figures only; `last` is the mention before.
+pub(super) fn hex(
+    text: &str,
+    at: usize,
+    previous: Option<char>,
+    last: Option<&Found>,
+    today: Date,
+) -> Option<Found> {
     static RE: OnceLock<Regex> = OnceLock::new();
     let bytes = RE
         .get_or_init(|| regex(r"^(?:0x)?[0-9A-Fa-f]{2}(?:[ :](?:0x)?[0-9A-Fa-f]{2}){1,}(?-u:\b)"));
@@ -65,19 +73,30 @@ pub(super) fn hex(text: &str, at: usize, previous: Option<char>, today: Date) ->
         .map(|(gap, _)| gap)
         .find(|gap| date::scan(text, at + gap + 1, Some(' '), None, today).is_some());
     let value = day.map_or(value, |gap| &value[..gap]);
+    // "B8 79分鐘" is a bay and a span.
+    let figures = |t: &str| t.chars().all(|c| c.is_ascii_digit());
+    let value = match value.rsplit_once(' ') {
+        Some((head, tail)) if figures(tail) && has_suffix(text, at + value.len()) => head,
+        _ => value,
+    };
     let tokens: Vec<&str> = value.split([' ', ':']).collect();
+    let follows = last.is_some_and(|l| {
+        matches!(l.kind, Kind::Hex { .. })
+            && matches!(text[l.end..at].trim(), ";" | "," | "；" | "，" | "、")
+    });
     if tokens.len() < 2 {
         return None;
     }
     let letters = |t: &str| t.chars().any(|c| c.is_ascii_alphabetic());
     let digits = |t: &str| t.chars().any(|c| c.is_ascii_digit());
-    let telling = tokens.iter().any(|t| {
-        (letters(t) && digits(t))
+    let telling = follows && tokens.len() >= 3
+        || tokens.iter().any(|t| {
+            (letters(t) && digits(t))
             || t.starts_with('0')
             || matches!(*t, "FF" | "ff" | "AA" | "aa")
             // "41 11 AB": two letters among figures, in capitals as no word is.
             || tokens.len() >= 3 && digits(tokens[0]) && t.chars().all(|c| c.is_ascii_uppercase())
-    });
+        });
     let clock = value.contains(':') && tokens.len() <= 3;
     // "D1 D7" are days of retention; a payload of such bytes alone is unheard of.
     let days = tokens

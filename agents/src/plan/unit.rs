@@ -61,7 +61,9 @@ const ENDINGS: [(&str, Unit); 22] = [
 ];
 
 /// Units of mentions by factor to a base unit.
-const SCALES: [(&str, &str, &str); 13] = [
+const SCALES: [(&str, &str, &str); 14] = [
+    // 度 is also a degree.
+    ("度", "kwh", "1"),
     ("kwh", "kwh", "1"),
     ("mwh", "kwh", "1000"),
     ("gwh", "kwh", "1000000"),
@@ -152,7 +154,7 @@ fn number(value: Decimal, said: &str, unit: Option<Unit>) -> Option<Decimal> {
     }
     match unit {
         Some(Unit::Percent) if said == "bp" => value.checked_div(Decimal::ONE_HUNDRED),
-        Some(Unit::Measure("celsius")) if said == "celsius" => Some(value),
+        Some(Unit::Measure("celsius")) if matches!(said, "celsius" | "度") => Some(value),
         // "0.4 kg per kWh": the words after the kilograms are read as text.
         Some(Unit::Measure("kg/kwh")) if said == "kg" => Some(value),
         Some(Unit::Measure(wanted)) => {

@@ -212,7 +212,7 @@ fn a_number_with_another_unit_ends_a_row() {
     let apart = ["num 0.4", "num 0.37", "num 0.38", "num 300 度"];
     assert_eq!(read("電價 0.4，0.37，0.38，300度"), apart);
     assert_eq!(read("7.5、2.5、1.5，2,193 戶"), ["list 7.5 2.5 1.5", "num 2193 customer"]);
-    assert_eq!(read("10、16、24、32 天"), ["list 10 16 24 32 day"]);
+    assert_eq!(read("10、16、24 天"), ["dur 10 day", "dur 16 day", "dur 24 day"]);
     assert_eq!(read("2,954 km, 1,000 km, 9 km"), ["num 2954 km", "num 1000 km", "num 9 km"]);
     assert_eq!(read("prices 0.5, 0.16, 0.07 GBP."), ["num 0.5", "num 0.16", "money 0.07 GBP"]);
     assert_eq!(read("18,000、60,000元、37,406"), ["num 18000", "money 60000 ", "num 37406"]);

@@ -201,6 +201,7 @@ fn days_glued_to_each_other_or_to_a_bay_are_read() {
         read("2024-01-09/27 February 2024/3,000km/45 mths"),
         ["date 2024-01-09", "date 2024-02-27", "num 3000 km", "dur 45 month"]
     );
+    assert_eq!(read("2000/1.5万"), ["num 2000", "num 15000"]);
     assert_eq!(read("2025-07-29-21 October 2025"), ["date 2025-07-29", "date 2025-10-21"]);
     assert_eq!(read("B6 14 February 2026"), ["id B6", "date 2026-02-14"]);
     assert_eq!(read("41 11 AB; 41 11 28"), ["hex 41 11 AB", "hex 41 11 28"]);

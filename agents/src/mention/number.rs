@@ -349,11 +349,9 @@ fn magnitude(text: &str) -> Option<(Decimal, usize)> {
     Some((value.normalize(), end))
 }
 
-/// Tells whether the K after a number is the K factor that follows it (`rating 1,000 K 40`).
+/// Tells whether the K after a number names the next one (`rating 1,000 K 40`, `score 1 K=40`).
 fn names_next(value: Decimal, rest: &str) -> bool {
-    let next = rest.trim_start_matches([' ', ':', '=', '：']);
-    value >= Decimal::ONE_THOUSAND
-        || next.len() < rest.len() && (digits().is_match(next) || chinese().is_match(next))
+    value >= Decimal::ONE_THOUSAND || rest.starts_with([':', '=', '：'])
 }
 
 /// Tells whether a lone numeral is meant as a number although no unit follows: it stands between
@@ -481,7 +479,11 @@ fn suffix(text: &str, at: usize, value: Decimal) -> Option<(Kind, usize)> {
     let after = &body[word.len()..];
     // "461 年息 23%" states a yearly rate, and 41053D is a message of bytes.
     let of_rate = gap > 0 && *word == "年" && after.starts_with(['息', '利', '率', '化']);
-    if of_rate || *word == "d" && body.starts_with('D') && value.len() > 3 {
+    // 20045 支付 is an order that was paid, not a count of sticks.
+    let of_word = word.starts_with(CLASSIFIERS)
+        && after
+            .starts_with(['付', '持', '出', '援', '票', '驟', '骤', '稱', '称', '字', '單', '单']);
+    if of_rate || of_word || *word == "d" && body.starts_with('D') && value.len() > 3 {
         return None;
     }
     // 3月5日 and 5年期 belong to dates and durations; `m` as a unit was read as a multiplier.

@@ -252,7 +252,9 @@ fn spans_and_odds_said_in_words_have_their_values() {
 fn a_multiplier_or_a_unit_is_not_taken_from_the_next_word() {
     assert_eq!(read("score: 1\nK: 50"), ["num 1", "num 50"]);
     assert_eq!(read("elo 1,000 K 四十"), ["num 1000", "num 40"]);
-    assert_eq!(read("35 K"), ["num 35000"]);
+    assert_eq!(read("35 K 36 months"), ["num 35000", "dur 36 month"]);
+    assert_eq!(read("score 1 K=40"), ["num 1", "num 40"]);
+    assert_eq!(read("订单 20045 支付失败"), ["num 20045"]);
     assert_eq!(read("apr 5 grand"), ["num 5000"]);
     assert_eq!(read("apr 5"), ["date 2026-04-05"]);
     assert_eq!(read("100 m/s"), ["num 100 m/s"]);

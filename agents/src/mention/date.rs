@@ -22,7 +22,7 @@ fn patterns() -> &'static [(Regex, Reader)] {
         let day = r"(?P<d>\d{1,2})(?:st|nd|rd|th)?";
         vec![
             (regex(r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:\d{2})?"), instant as Reader),
-            (regex(r"^(?P<y>\d{4})[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})(?-u:\b)"), calendar),
+            (regex(r"^(?P<y>\d{4})(?P<gap>[-/.])(?P<m>\d{1,2})(?P<same>[-/.])(?P<d>\d{1,2})(?-u:\b)"), calendar),
             (regex(r"^(?P<y>\d{4})\s?年\s?(?P<m>\d{1,2})\s?月\s?(?P<d>\d{1,2})\s?[日號号]"), calendar),
             (regex(&format!(r"^{day}(?: of)? {MONTH},? (?P<y>\d{{4}})(?-u:\b)")), calendar),
             (regex(&format!(r"^{MONTH} {day},? (?P<y>\d{{4}})(?-u:\b)")), calendar),
@@ -135,6 +135,11 @@ fn date(y: i16, m: i8, d: i8) -> Option<Kind> {
 }
 
 fn calendar(captures: &Captures<'_>, today: Date) -> Option<Kind> {
+    // "2000/1.5万" is two numbers.
+    let gap = |name| captures.name(name).map(|gap| gap.as_str());
+    if gap("gap") != gap("same") {
+        return None;
+    }
     let y = number(captures, "y").unwrap_or(today.year());
     date(y, month_of(captures)?, number(captures, "d")? as i8)
 }

@@ -63,6 +63,19 @@ pub(super) fn join(text: &str, found: &mut Vec<Found>) {
             i = last + 1;
             continue;
         }
+        if let Kind::Duration { unit, .. } = &found[last].kind
+            && count <= MAX_SINGLE
+        {
+            // Days of retention are asked for one by one as often as in a row.
+            let unit = unit.clone();
+            for day in &mut found[i..last] {
+                if let Kind::Number { value, .. } = &day.kind {
+                    day.kind = Kind::Duration { value: value.clone(), unit: unit.clone() };
+                }
+            }
+            i = last + 1;
+            continue;
+        }
         let values = found[i..=last]
             .iter()
             .filter_map(|f| plain(&f.kind).map(|(value, _)| value.to_owned()))

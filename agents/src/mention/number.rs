@@ -310,72 +310,6 @@ pub(super) fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("constant pattern")
 }
 
-fn words() -> &'static Regex {
-    static RE: OnceLock<Regex> = OnceLock::new();
-    RE.get_or_init(|| {
-        let small = "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|million|half a million|a dozen|a hundred|a thousand|a million";
-        regex(&format!(r"^(?i:(?:{small})(?:[- ](?:and )?(?:{small}))*)\b"))
-    })
-}
-
-/// Reads English number words up to millions.
-fn english_number(text: &str) -> Option<Decimal> {
-    let lower = text.to_lowercase().replace('-', " ").replace(" and ", " ");
-    match lower.as_str() {
-        "half a million" => return Some(Decimal::from(500_000)),
-        "a dozen" => return Some(Decimal::from(12)),
-        "hundred" | "thousand" | "million" => return None,
-        _ => {}
-    }
-    let lower = lower.strip_prefix("a ").unwrap_or(&lower);
-    const ONES: [&str; 20] = [
-        "zero",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-        "thirteen",
-        "fourteen",
-        "fifteen",
-        "sixteen",
-        "seventeen",
-        "eighteen",
-        "nineteen",
-    ];
-    const TENS: [&str; 8] =
-        ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
-    let (mut total, mut current) = (0u64, 0u64);
-    for word in lower.split_whitespace() {
-        if let Some(n) = ONES.iter().position(|w| *w == word) {
-            current += n as u64;
-        } else if let Some(n) = TENS.iter().position(|w| *w == word) {
-            current += (n as u64 + 2) * 10;
-        } else {
-            let unit = match word {
-                "hundred" => 100,
-                "thousand" => 1000,
-                "million" => 1_000_000,
-                _ => return None,
-            };
-            if unit == 100 {
-                current = current.max(1) * 100;
-            } else {
-                total += current.max(1) * unit;
-                current = 0;
-            }
-        }
-    }
-    Some(Decimal::from(total + current))
-}
-
 /// A bare number at the start of `text`: value and length.
 fn magnitude(text: &str) -> Option<(Decimal, usize)> {
     let (mut value, mut end) = if let Some(m) = digits().find(text) {
@@ -387,8 +321,7 @@ fn magnitude(text: &str) -> Option<(Decimal, usize)> {
         let numeral = if unit { m.as_str().trim_end_matches('千') } else { m.as_str() };
         return chinese_number(numeral).map(|value| (value.normalize(), numeral.len()));
     } else {
-        let m = words().find(text)?;
-        (english_number(m.as_str())?, m.end())
+        spoken::english(text)?
     };
     while let Some(m) = multiplier().find(&text[end..]) {
         let factor: u64 = match m.as_str().trim().to_lowercase().as_str() {
@@ -416,11 +349,9 @@ fn magnitude(text: &str) -> Option<(Decimal, usize)> {
     Some((value.normalize(), end))
 }
 
-/// Tells whether the K after a number is the K factor that follows it (`rating 1,000 K 40`).
+/// Tells whether the K after a number names the next one (`rating 1,000 K 40`, `score 1 K=40`).
 fn names_next(value: Decimal, rest: &str) -> bool {
-    let next = rest.trim_start_matches([' ', ':', '=', '：']);
-    value >= Decimal::ONE_THOUSAND
-        || next.len() < rest.len() && (digits().is_match(next) || chinese().is_match(next))
+    value >= Decimal::ONE_THOUSAND || rest.starts_with([':', '=', '：'])
 }
 
 /// Tells whether a lone numeral is meant as a number although no unit follows: it stands between
@@ -548,7 +479,11 @@ fn suffix(text: &str, at: usize, value: Decimal) -> Option<(Kind, usize)> {
     let after = &body[word.len()..];
     // "461 年息 23%" states a yearly rate, and 41053D is a message of bytes.
     let of_rate = gap > 0 && *word == "年" && after.starts_with(['息', '利', '率', '化']);
-    if of_rate || *word == "d" && body.starts_with('D') && value.len() > 3 {
+    // 20045 支付 is an order that was paid, not a count of sticks.
+    let of_word = word.starts_with(CLASSIFIERS)
+        && after
+            .starts_with(['付', '持', '出', '援', '票', '驟', '骤', '稱', '称', '字', '單', '单']);
+    if of_rate || of_word || *word == "d" && body.starts_with('D') && value.len() > 3 {
         return None;
     }
     // 3月5日 and 5年期 belong to dates and durations; `m` as a unit was read as a multiplier.

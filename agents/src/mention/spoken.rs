@@ -1,4 +1,4 @@
-//! Spans of time and odds said in words: `half an hour`, `1 in 200`.
+//! Numbers, spans of time and odds said in words: `thirty five`, `half an hour`, `1 in 200`.
 
 use std::sync::OnceLock;
 
@@ -61,4 +61,76 @@ pub(super) fn duration(text: &str, at: usize) -> Option<Found> {
     let other = rest[length..].starts_with(['報', '报', '度']);
     let unit = if captures.name("year").is_some() { "year" } else { "hour" };
     (!counted && !other).then(|| span("0.5", unit, length))
+}
+
+fn words() -> &'static Regex {
+    static RE: OnceLock<Regex> = OnceLock::new();
+    RE.get_or_init(|| {
+        let small = "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|million|half a million|a dozen|a hundred|a thousand|a million";
+        regex(&format!(r"^(?i:(?:{small})(?:[- ](?:and )?(?:{small}))*)\b"))
+    })
+}
+
+/// Reads English number words up to millions.
+fn english_number(text: &str) -> Option<Decimal> {
+    let lower = text.to_lowercase().replace('-', " ").replace(" and ", " ");
+    match lower.as_str() {
+        "half a million" => return Some(Decimal::from(500_000)),
+        "a dozen" => return Some(Decimal::from(12)),
+        "hundred" | "thousand" | "million" => return None,
+        _ => {}
+    }
+    let lower = lower.strip_prefix("a ").unwrap_or(&lower);
+    const ONES: [&str; 20] = [
+        "zero",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "thirteen",
+        "fourteen",
+        "fifteen",
+        "sixteen",
+        "seventeen",
+        "eighteen",
+        "nineteen",
+    ];
+    const TENS: [&str; 8] =
+        ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
+    let (mut total, mut current) = (0u64, 0u64);
+    for word in lower.split_whitespace() {
+        if let Some(n) = ONES.iter().position(|w| *w == word) {
+            current += n as u64;
+        } else if let Some(n) = TENS.iter().position(|w| *w == word) {
+            current += (n as u64 + 2) * 10;
+        } else {
+            let unit = match word {
+                "hundred" => 100,
+                "thousand" => 1000,
+                "million" => 1_000_000,
+                _ => return None,
+            };
+            if unit == 100 {
+                current = current.max(1) * 100;
+            } else {
+                total += current.max(1) * unit;
+                current = 0;
+            }
+        }
+    }
+    Some(Decimal::from(total + current))
+}
+
+/// A number in English words at the start of `text`: value and length.
+pub(super) fn english(text: &str) -> Option<(Decimal, usize)> {
+    let found = words().find(text)?;
+    Some((english_number(found.as_str())?, found.end()))
 }

@@ -201,6 +201,7 @@ fn days_glued_to_each_other_or_to_a_bay_are_read() {
         read("2024-01-09/27 February 2024/3,000km/45 mths"),
         ["date 2024-01-09", "date 2024-02-27", "num 3000 km", "dur 45 month"]
     );
+    assert_eq!(read("2000/1.5万"), ["num 2000", "num 15000"]);
     assert_eq!(read("2025-07-29-21 October 2025"), ["date 2025-07-29", "date 2025-10-21"]);
     assert_eq!(read("B6 14 February 2026"), ["id B6", "date 2026-02-14"]);
     assert_eq!(read("41 11 AB; 41 11 28"), ["hex 41 11 AB", "hex 41 11 28"]);
@@ -212,7 +213,7 @@ fn a_number_with_another_unit_ends_a_row() {
     let apart = ["num 0.4", "num 0.37", "num 0.38", "num 300 度"];
     assert_eq!(read("電價 0.4，0.37，0.38，300度"), apart);
     assert_eq!(read("7.5、2.5、1.5，2,193 戶"), ["list 7.5 2.5 1.5", "num 2193 customer"]);
-    assert_eq!(read("10、16、24、32 天"), ["list 10 16 24 32 day"]);
+    assert_eq!(read("10、16、24 天"), ["dur 10 day", "dur 16 day", "dur 24 day"]);
     assert_eq!(read("2,954 km, 1,000 km, 9 km"), ["num 2954 km", "num 1000 km", "num 9 km"]);
     assert_eq!(read("prices 0.5, 0.16, 0.07 GBP."), ["num 0.5", "num 0.16", "money 0.07 GBP"]);
     assert_eq!(read("18,000、60,000元、37,406"), ["num 18000", "money 60000 ", "num 37406"]);
@@ -251,7 +252,9 @@ fn spans_and_odds_said_in_words_have_their_values() {
 fn a_multiplier_or_a_unit_is_not_taken_from_the_next_word() {
     assert_eq!(read("score: 1\nK: 50"), ["num 1", "num 50"]);
     assert_eq!(read("elo 1,000 K 四十"), ["num 1000", "num 40"]);
-    assert_eq!(read("35 K"), ["num 35000"]);
+    assert_eq!(read("35 K 36 months"), ["num 35000", "dur 36 month"]);
+    assert_eq!(read("score 1 K=40"), ["num 1", "num 40"]);
+    assert_eq!(read("订单 20045 支付失败"), ["num 20045"]);
     assert_eq!(read("apr 5 grand"), ["num 5000"]);
     assert_eq!(read("apr 5"), ["date 2026-04-05"]);
     assert_eq!(read("100 m/s"), ["num 100 m/s"]);

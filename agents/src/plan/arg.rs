@@ -383,4 +383,24 @@ mod tests {
         assert_eq!(can.resolve(&all[0], &locale), Some(json!(0xD7)));
         assert_eq!(can.resolve_list(&all[1], &locale), None);
     }
+
+    #[test]
+    fn a_list_keeps_the_unit_that_its_numbers_share() {
+        let locale = Locale { timezone: "UTC".to_owned() };
+        let today = jiff::civil::date(2026, 11, 24);
+        let all = find("3, 4 and 5 MW; D2/18/20; 10 hours", today);
+        let slot = |name: &str, schema: Value| Slot::of(name, &schema).unwrap();
+        let load = slot("load_kw", json!({ "type": "number" }));
+        let values = vec![json!(3000), json!(4000), json!(5000)];
+        assert_eq!(load.resolve_list(&all[0], &locale), Some(values));
+        let money = json!({ "type": "string", "pattern": r"^[0-9]+(\.[0-9]{1,6})?$" });
+        let prices = slot("prices_per_kwh", money.clone());
+        assert_eq!(prices.resolve_list(&all[0], &locale), None, "a power is no price");
+        let days = slot("days", json!({ "type": "integer" }));
+        let values = vec![json!(2), json!(18), json!(20)];
+        assert_eq!(days.resolve_list(&all[1], &locale), Some(values));
+        assert_eq!(prices.resolve(&all[2], &locale), None);
+        let quantity = slot("order_quantity", money);
+        assert_eq!(quantity.resolve(&all[2], &locale), Some(json!("10")));
+    }
 }

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 
 use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
-use runtime::Prompt;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::example::{Maker, Stated};
+use super::example::{Made, Maker, Stated};
 use super::point::{end, put, step_of};
 use super::vary::framed;
 use super::{Example, LANGS, Phrase, Piece, Rejected, Template};
@@ -200,7 +199,8 @@ impl Maker<'_> {
     ) -> Vec<Example> {
         let group = format!("{}/chain", self.pack.manifest.id);
         let mut shown = text.to_owned();
-        match self.try_chain(chain, lang, phrase, shortlist, &mut shown) {
+        let made = self.try_chain(chain, lang, phrase, shortlist, &mut shown);
+        match made.and_then(|made| self.passed(made, lang, text)) {
             Ok(steps) => self.examples(steps.into_iter(), &group, lang, text),
             Err(why) => {
                 let entry = self.report.rejected.entry((group, why)).or_insert((0, shown));
@@ -254,14 +254,14 @@ impl Maker<'_> {
         phrase: &Phrase,
         shortlist: &[String],
         shown: &mut String,
-    ) -> Result<Vec<(Prompt, String)>, Rejected> {
+    ) -> Result<Made, Rejected> {
         let rendered = self.render(&self.merged(chain), phrase, lang)?;
         shown.clone_from(&rendered.text);
         let mentions = mention::find(&rendered.text, self.today);
         let cards: Vec<&Card> = shortlist.iter().filter_map(|n| self.desk.card(n)).collect();
         let (mut fields, mut withs): (Vec<Field>, Vec<Value>) = (Vec::new(), Vec::new());
         let mut prompt = self.prompt(&rendered.text, &mentions, shortlist);
-        let mut steps = Vec::new();
+        let (mut steps, mut calls) = (Vec::new(), Vec::new());
         for (step, tool) in chain.tools.iter().enumerate() {
             let unknown = || Rejected::NoArgument(tool.clone());
             let card = self.desk.card(tool).ok_or_else(unknown)?;
@@ -283,9 +283,9 @@ impl Maker<'_> {
             }
             let completion = step_of(card, &with);
             let offer = self.offer(&rendered.text, &mentions, step, &fields);
-            if !self.verify(card, &offer, &completion)? {
-                return Err(Rejected::Schema(format!("step {} lacks an argument", step + 1)));
-            }
+            let lacks = || Rejected::Schema(format!("step {} lacks an argument", step + 1));
+            let arguments = self.verify(card, &offer, &completion)?.ok_or_else(lacks)?;
+            calls.push((tool.clone(), arguments));
             steps.push((prompt.clone(), completion.clone()));
             withs.push(with);
             fields.extend(Field::of(step, &card.spec));
@@ -293,7 +293,7 @@ impl Maker<'_> {
             prompt = Desk::after(prompt, &completion, &outlook);
         }
         steps.push((prompt, end()));
-        Ok(steps)
+        Ok(Made { steps, calls })
     }
 
     /// The slots of all steps, each path with its step before it.

@@ -5,11 +5,16 @@
 //! the tool's schema) gives back exactly the arguments that were drawn, so the planner never learns
 //! from a label that the product could not execute.
 
+pub mod card;
 mod chain;
 mod example;
+pub mod overlap;
 mod point;
 mod say;
+pub mod set;
+mod source;
 mod vary;
+pub mod verify;
 
 use std::collections::BTreeMap;
 
@@ -18,8 +23,10 @@ use serde_json::Value;
 
 use crate::pack::{Pack, PackError};
 
+pub use card::Card;
 pub use chain::Chain;
 pub use example::{Example, Maker, Rejected, Report};
+pub use source::{Consent, Source, Taught};
 
 /// The languages of phrases, in the order of [`Phrases`].
 pub const LANGS: [&str; 3] = ["en", "zh-Hant", "zh-Hans"];
@@ -122,6 +129,8 @@ pub struct Templates {
     pub other: Template,
     /// Requests that lead to several calls.
     pub chains: Vec<Chain>,
+    /// Which of the phrases a teacher gave.
+    pub taught: Taught,
 }
 
 impl Templates {

@@ -12,6 +12,7 @@ mod model;
 mod open;
 mod pack;
 mod serve;
+mod synth;
 
 use std::ffi::OsString;
 use std::io::Write as _;

@@ -21,4 +21,5 @@ pub mod planner;
 pub mod postgres;
 pub mod state;
 pub mod store;
+pub mod teacher;
 pub mod view;

@@ -81,6 +81,23 @@ pub struct TeacherCard {
     pub rejected: BTreeMap<String, usize>,
 }
 
+impl TeacherCard {
+    /// Adds what another pack's questions cost and gave.
+    pub fn add(&mut self, other: &Self) {
+        self.model.clone_from(&other.model);
+        self.answered += other.answered;
+        self.retries += other.retries;
+        self.prompt_tokens += other.prompt_tokens;
+        self.completion_tokens += other.completion_tokens;
+        self.taken += other.taken;
+        let sum = |all: &mut BTreeMap<String, usize>, more: &BTreeMap<String, usize>| {
+            more.iter().for_each(|(why, n)| *all.entry(why.clone()).or_default() += n);
+        };
+        sum(&mut self.failed, &other.failed);
+        sum(&mut self.rejected, &other.rejected);
+    }
+}
+
 /// What runs gave.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunsCard {

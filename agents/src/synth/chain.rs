@@ -107,6 +107,15 @@ impl Chain {
         }
     }
 
+    /// As [`Chain::phrases`], to add some.
+    pub(super) fn phrases_mut(&mut self, lang: &str) -> &mut Vec<String> {
+        match lang {
+            "zh-Hant" => &mut self.zh_hant,
+            "zh-Hans" => &mut self.zh_hans,
+            _ => &mut self.en,
+        }
+    }
+
     /// Returns the paths of the arguments that the chain states for a tool.
     pub(super) fn arguments_of(&self, tool: &str) -> Vec<String> {
         let mut paths: Vec<String> = Vec::new();
@@ -159,7 +168,9 @@ impl Maker<'_> {
         shortlist: &[String],
     ) -> Vec<Example> {
         let templates = self.templates;
-        let near = |chain: &&Chain| chain.tools.iter().all(|tool| shortlist.contains(tool));
+        let near = |chain: &&Chain| {
+            !chain.phrases(lang).is_empty() && chain.tools.iter().all(|t| shortlist.contains(t))
+        };
         let written: Vec<&Chain> = templates.chains.iter().filter(near).collect();
         let (chain, phrase, text) = match written.choose(&mut self.chance) {
             Some(chain) if self.chance.random_bool(WRITTEN) => {
@@ -187,6 +198,29 @@ impl Maker<'_> {
                     let _ = self.render_chain(chain, lang, (text, &phrase), &chain.tools);
                 }
             }
+        }
+    }
+
+    /// Draws two phrases, joins them and writes the whole as one phrase of a chain.
+    pub(super) fn pair(&mut self, lang: &'static str) -> Option<(Chain, String)> {
+        let templates = self.templates;
+        let tools: Vec<(&String, &Template)> = templates.tools.iter().collect();
+        let (anchor, template) = *tools.choose(&mut self.chance)?;
+        let shortlist = self.shortlist(anchor, template)?;
+        let (chain, phrase, _) = self.joined(anchor, lang, &shortlist)?;
+        Some((chain, phrase.write()))
+    }
+
+    /// Tells whether a phrase, rendered once, is read back; nothing is counted.
+    pub(super) fn reads_back(&mut self, chain: &Chain, lang: &'static str, text: &str) -> bool {
+        let (phrase, mut shown) = (Phrase::parse(text), String::new());
+        let templates = self.templates;
+        match chain.tools.as_slice() {
+            [tool] => templates.tools.get(tool).is_some_and(|template| {
+                let shortlist = std::slice::from_ref(tool);
+                self.try_call((tool, template), lang, &phrase, shortlist, &mut shown).is_ok()
+            }),
+            tools => self.try_chain(chain, lang, &phrase, tools, &mut shown).is_ok(),
         }
     }
 

@@ -103,6 +103,9 @@ pub(super) const GROUP: usize = 8;
 /// Share of complete calls after which an example says that nothing else was asked for.
 const ENDS: f64 = 0.25;
 
+/// Times that a phrase is rendered again as it stands.
+const RETRIES: usize = 3;
+
 /// The day that relative dates count from, 2026-06-15, in Unix seconds; fixed, so that a set can be
 /// made again.
 const TODAY: i64 = 1_781_481_600;
@@ -263,9 +266,15 @@ impl<'a> Maker<'a> {
         if !made.is_empty() {
             return made;
         }
-        // Where a variation lost the sense, the phrase itself is taken.
-        let plain = Phrase::parse(&phrase);
-        self.render_call((tool, template), lang, (&phrase, plain), shortlist)
+        // Where a variation lost the sense, the phrase itself is taken, and with other values where
+        // the tool refuses those that were drawn.
+        (0..RETRIES)
+            .map(|_| {
+                let plain = Phrase::parse(&phrase);
+                self.render_call((tool, template), lang, (&phrase, plain), shortlist)
+            })
+            .find(|made| !made.is_empty())
+            .unwrap_or_default()
     }
 
     /// Renders a phrase of one call; where the call is complete, some examples also say that it is
@@ -314,7 +323,7 @@ impl<'a> Maker<'a> {
             .collect()
     }
 
-    fn try_call(
+    pub(super) fn try_call(
         &mut self,
         (tool, template): (&str, &Template),
         lang: &'static str,

@@ -8,11 +8,13 @@
 pub mod card;
 mod chain;
 mod example;
+mod label;
 pub mod overlap;
 mod point;
 mod say;
 pub mod set;
 mod source;
+pub mod teacher;
 mod vary;
 pub mod verify;
 
@@ -26,6 +28,7 @@ use crate::pack::{Pack, PackError};
 pub use card::Card;
 pub use chain::Chain;
 pub use example::{Example, Maker, Rejected, Report};
+pub use label::{Labelled, RightCall};
 pub use source::{Consent, Source, Taught};
 
 /// The languages of phrases, in the order of [`Phrases`].
@@ -116,6 +119,15 @@ impl Template {
             "zh-Hant" => &self.zh_hant,
             "zh-Hans" => &self.zh_hans,
             _ => &self.en,
+        }
+    }
+
+    /// As [`Template::phrases`], to add some.
+    fn phrases_mut(&mut self, lang: &str) -> &mut Phrases {
+        match lang {
+            "zh-Hant" => &mut self.zh_hant,
+            "zh-Hans" => &mut self.zh_hans,
+            _ => &mut self.en,
         }
     }
 }
@@ -234,6 +246,23 @@ impl Phrase {
         Self { pieces, constants }
     }
 
+    /// Writes the phrase as [`Phrase::parse`] reads it.
+    pub fn write(&self) -> String {
+        let pieces = self.pieces.iter().map(|piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Slot(path) => format!("{{{path}}}"),
+        });
+        let words: String = pieces.collect();
+        let implied = self.constants.iter().map(|(path, value)| match value.as_str() {
+            Some(text) => format!("{path}={text}"),
+            None => format!("{path}={value}"),
+        });
+        match implied.collect::<Vec<_>>().join("; ") {
+            implied if implied.is_empty() => words,
+            implied => format!("{words} => {implied}"),
+        }
+    }
+
     /// Returns the paths of the slots.
     pub fn slots(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(|piece| match piece {
@@ -267,5 +296,6 @@ mod tests {
         assert_eq!(phrase.words(), "pmt   @  ");
         assert_eq!(phrase.constants[0], ("repayment".to_owned(), Value::from("interest_only")));
         assert_eq!(phrase.constants[1], ("rows".to_owned(), Value::from(12)));
+        assert_eq!(Phrase::parse(&phrase.write()), phrase);
     }
 }

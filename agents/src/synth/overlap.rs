@@ -9,13 +9,13 @@
 //! Resemblance of shingles: Broder, *On the resemblance and containment of documents* (1997). The
 //! phrases of a tool are few hundreds, so the resemblance is computed and not estimated.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hasher as _};
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::{Phrase, Piece, Template, Templates};
+use super::{LANGS, Phrase, Piece, Template, Templates};
 use crate::judge::questions;
 use crate::pack::{Pack, PackError};
 use crate::{eval, lang, mention};
@@ -205,6 +205,7 @@ pub struct Hit {
 #[derive(Debug, Clone, Default)]
 pub struct Reserved {
     names: Vec<(String, bool)>,
+    cases: HashSet<u64>,
     runs: HashMap<u64, usize>,
     shingles: Vec<(usize, Vec<u64>)>,
 }
@@ -219,6 +220,10 @@ impl Reserved {
         let asked = questions(pack)?.into_iter().map(|q| (q.id, q.question));
         let before = self.names.len();
         for (id, text) in cases.chain(asked) {
+            // A pack read from a folder may repeat the cases of the shipped one.
+            if !self.cases.insert(digest(&(&id, &text))) {
+                continue;
+            }
             let normal = Normal::of_request(&text, today);
             let at = self.name(&id, false);
             if let Some(whole) = normal.whole() {
@@ -289,6 +294,58 @@ pub struct Dropped {
     pub resemblance: Option<f64>,
 }
 
+/// The phrases that stand, so that a further one can be told from them.
+#[derive(Debug)]
+pub struct Taken<'a> {
+    reserved: &'a Reserved,
+    today: Date,
+    /// By group and language: phrase, implied arguments, shingles.
+    seen: HashMap<(String, String), Vec<(String, String, Vec<u64>)>>,
+}
+
+impl<'a> Taken<'a> {
+    /// Begins with no phrase.
+    pub fn new(reserved: &'a Reserved, today: Date) -> Self {
+        Self { reserved, today, seen: HashMap::new() }
+    }
+
+    /// Begins with the phrases of a pack.
+    pub fn of(templates: &Templates, reserved: &'a Reserved, today: Date) -> Self {
+        let mut taken = Self::new(reserved, today);
+        for (group, lang, phrases) in lists(&mut templates.clone()) {
+            for phrase in phrases {
+                // What is near a reserved text leaves no trace; it is dropped elsewhere.
+                drop(taken.take(&group, lang, phrase));
+            }
+        }
+        taken
+    }
+
+    /// Takes a phrase of a group (a tool, the tools of a chain joined by `+`, or a decision).
+    ///
+    /// # Errors
+    /// What it is too near to: a reserved text, or a phrase of the same group that says the same.
+    pub fn take(&mut self, group: &str, lang: &str, text: &str) -> Result<(), Hit> {
+        let phrase = Phrase::parse(text);
+        if let Some(hit) = self.reserved.near(&Normal::of_phrase(&phrase, self.today)) {
+            return Err(hit);
+        }
+        // Between phrases the names of the slots count: other values in the same place are other calls.
+        let (words, implied) = text.split_once(" => ").unwrap_or((text, ""));
+        let shingles = Normal::of_masked(words).shingles();
+        let seen = self.seen.entry((group.to_owned(), lang.to_owned())).or_default();
+        let twin = seen.iter().find_map(|(earlier, constants, own)| {
+            let score = resemblance(own, &shingles);
+            (constants == implied && score >= SAME).then(|| (earlier.clone(), score))
+        });
+        if let Some((name, score)) = twin {
+            return Err(Hit { how: Nearness::Duplicate, name, resemblance: Some(score) });
+        }
+        seen.push((text.to_owned(), implied.to_owned(), shingles));
+        Ok(())
+    }
+}
+
 /// Takes out of a pack's phrases those that are near a reserved text, and of two that resemble each
 /// other and lead to the same call the later one.
 pub fn sift(
@@ -299,10 +356,10 @@ pub fn sift(
 ) -> (Templates, Vec<Dropped>) {
     let mut kept = templates.clone();
     let mut dropped = Vec::new();
-    let mut list = |group: &str, lang: &str, phrases: &mut Vec<String>| {
-        let mut seen: Vec<(String, String, Vec<u64>)> = Vec::new();
+    let mut taken = Taken::new(reserved, today);
+    for (group, lang, phrases) in lists(&mut kept) {
         phrases.retain(|text| {
-            let Some(hit) = reject(text, &mut seen, reserved, today) else { return true };
+            let Err(hit) = taken.take(&group, lang, text) else { return true };
             dropped.push(Dropped {
                 group: format!("{pack}/{group}"),
                 lang: lang.to_owned(),
@@ -313,54 +370,33 @@ pub fn sift(
             });
             false
         });
-    };
-    for (tool, template) in &mut kept.tools {
-        for (lang, phrases) in lists(template) {
-            list(tool, lang, &mut phrases.call);
-        }
-    }
-    for (lang, phrases) in lists(&mut kept.other) {
-        list("none", lang, &mut phrases.none);
-        list("person", lang, &mut phrases.person);
-        list("search", lang, &mut phrases.search);
-    }
-    for chain in &mut kept.chains {
-        let langs = [("en", &mut chain.en), ("zh-Hant", &mut chain.zh_hant)];
-        for (lang, phrases) in langs.into_iter().chain([("zh-Hans", &mut chain.zh_hans)]) {
-            list("chain", lang, phrases);
-        }
     }
     (kept, dropped)
 }
 
-fn lists(template: &mut Template) -> [(&'static str, &mut super::Phrases); 3] {
-    let Template { en, zh_hant, zh_hans, .. } = template;
-    [("en", en), ("zh-Hant", zh_hant), ("zh-Hans", zh_hans)]
-}
-
-/// Tells what a phrase is too near to, and remembers it where it is near nothing.
-fn reject(
-    text: &str,
-    seen: &mut Vec<(String, String, Vec<u64>)>,
-    reserved: &Reserved,
-    today: Date,
-) -> Option<Hit> {
-    let phrase = Phrase::parse(text);
-    if let Some(hit) = reserved.near(&Normal::of_phrase(&phrase, today)) {
-        return Some(hit);
+/// Returns every list of phrases with its group and language.
+fn lists(templates: &mut Templates) -> Vec<(String, &'static str, &mut Vec<String>)> {
+    let mut all = Vec::new();
+    for (tool, template) in &mut templates.tools {
+        let Template { en, zh_hant, zh_hans, .. } = template;
+        for (lang, phrases) in LANGS.into_iter().zip([en, zh_hant, zh_hans]) {
+            all.push((tool.clone(), lang, &mut phrases.call));
+        }
     }
-    // Between phrases the names of the slots count: other values in the same place are other calls.
-    let (words, implied) = text.split_once(" => ").unwrap_or((text, ""));
-    let shingles = Normal::of_masked(words).shingles();
-    let twin = seen.iter().find_map(|(earlier, constants, own)| {
-        let score = resemblance(own, &shingles);
-        (constants == implied && score >= SAME).then(|| (earlier.clone(), score))
-    });
-    if let Some((name, score)) = twin {
-        return Some(Hit { how: Nearness::Duplicate, name, resemblance: Some(score) });
+    let Template { en, zh_hant, zh_hans, .. } = &mut templates.other;
+    for (lang, phrases) in LANGS.into_iter().zip([en, zh_hant, zh_hans]) {
+        all.push(("none".to_owned(), lang, &mut phrases.none));
+        all.push(("person".to_owned(), lang, &mut phrases.person));
+        all.push(("search".to_owned(), lang, &mut phrases.search));
     }
-    seen.push((text.to_owned(), implied.to_owned(), shingles));
-    None
+    for chain in &mut templates.chains {
+        let group = chain.tools.join("+");
+        let super::Chain { en, zh_hant, zh_hans, .. } = chain;
+        for (lang, phrases) in LANGS.into_iter().zip([en, zh_hant, zh_hans]) {
+            all.push((group.clone(), lang, phrases));
+        }
+    }
+    all
 }
 
 #[cfg(test)]

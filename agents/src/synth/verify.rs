@@ -27,6 +27,9 @@ use crate::tool::{Limits, ToolContext, ToolError, ToolSpec};
 /// Renderings of a phrase in a row that must run without an error before its calls are trusted.
 pub const TRIALS: u32 = 3;
 
+/// Most fixtures that are tried in place of a dataset that only the request names.
+const MAX_LENT: usize = 4;
+
 /// What was run, over a whole set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
@@ -113,8 +116,8 @@ fn request_of(prompt: &Prompt) -> &str {
 pub(super) struct Checks {
     reserved: Arc<Reserved>,
     datasets: FixtureSource,
-    /// By tool and argument: the dataset that the tool's known answers read.
-    own: HashMap<(String, String), String>,
+    /// By tool and argument: the datasets that the tool's known answers read.
+    own: HashMap<(String, String), Vec<String>>,
     answers: Answers,
     now: Timestamp,
     /// By phrase: renderings that ran without an error since the last one that did not.
@@ -126,13 +129,14 @@ pub(super) struct Checks {
 impl Checks {
     fn new(pack: &Pack, reserved: Arc<Reserved>, now: Timestamp) -> Result<Self, PackError> {
         let datasets = FixtureSource::of(pack)?;
-        let mut own = HashMap::new();
+        let mut own: HashMap<_, Vec<String>> = HashMap::new();
         for tool in &pack.tools {
             let given = tool.vectors.iter().filter_map(|vector| vector.arguments.as_object());
             for (name, value) in given.flatten() {
                 let id = value.as_str().filter(|id| datasets.file(id).is_ok());
                 if let Some(id) = id {
-                    own.entry((tool.name.clone(), name.clone())).or_insert_with(|| id.to_owned());
+                    let known = own.entry((tool.name.clone(), name.clone())).or_default();
+                    known.extend((!known.iter().any(|one| one == id)).then(|| id.to_owned()));
                 }
             }
         }
@@ -202,18 +206,17 @@ impl Checks {
                     earlier.iter().map(|(spec, result)| (*spec, result)).collect();
                 arguments = settle(spec, &arguments, &given, &locale).map_err(|e| failed(&e))?;
             }
-            self.lend(tool, &mut arguments);
-            let result = match self.call(pack, tool, &arguments) {
+            let result = match self.call_lending(pack, tool, &mut arguments) {
                 Ok(result) => result,
-                Err(ToolError::NeedsApproval { .. }) => {
+                Err(Stop::Approval) => {
                     self.tally.approvals += 1;
                     return Ok(());
                 }
-                Err(ToolError::NoData { .. }) => {
+                Err(Stop::NoData) => {
                     self.tally.no_data += 1;
                     return Ok(());
                 }
-                Err(error) => return Err(failed(&error)),
+                Err(Stop::Refused(error)) => return Err(failed(&error)),
             };
             self.tally.results += 1;
             let invented = self.answers.unfounded(tool, &arguments, &result, lang);
@@ -229,17 +232,34 @@ impl Checks {
         Ok(())
     }
 
-    /// Puts the fixture that the tool's known answers read in place of a dataset that only the drawn
-    /// request names.
-    fn lend(&self, tool: &str, arguments: &mut Value) {
-        for (name, value) in arguments.as_object_mut().into_iter().flatten() {
-            let own = self.own.get(&(tool.to_owned(), name.clone()));
-            if let (Some(own), Some(id)) = (own, value.as_str())
-                && self.datasets.file(id).is_err()
-            {
-                *value = Value::String(own.clone());
+    /// Calls a tool. Where there is no data because only the drawn request knows the dataset, each of
+    /// those that the tool's known answers read is tried in its place. What the tool refuses without
+    /// any data is the arguments' fault; that no lent dataset suits them says nothing.
+    fn call_lending(&self, pack: &Pack, tool: &str, arguments: &mut Value) -> Result<Value, Stop> {
+        match self.call(pack, tool, arguments) {
+            Ok(result) => return Ok(result),
+            Err(ToolError::NeedsApproval { .. }) => return Err(Stop::Approval),
+            Err(ToolError::NoData { .. }) => {}
+            Err(error) => return Err(Stop::Refused(error)),
+        }
+        for attempt in 0..MAX_LENT {
+            let mut lent = arguments.clone();
+            for (name, value) in lent.as_object_mut().into_iter().flatten() {
+                let own = self.own.get(&(tool.to_owned(), name.clone()));
+                let absent = value.as_str().is_some_and(|id| self.datasets.file(id).is_err());
+                if let Some(id) = own.and_then(|own| own.get(attempt)).filter(|_| absent) {
+                    *value = Value::String(id.clone());
+                }
+            }
+            if lent == *arguments {
+                break;
+            }
+            if let Ok(result) = self.call(pack, tool, &lent) {
+                *arguments = lent;
+                return Ok(result);
             }
         }
+        Err(Stop::NoData)
     }
 
     fn call(&self, pack: &Pack, tool: &str, arguments: &Value) -> Result<Value, ToolError> {
@@ -259,10 +279,124 @@ impl Checks {
     }
 }
 
+/// Why a call gave no result.
+enum Stop {
+    Approval,
+    NoData,
+    Refused(ToolError),
+}
+
 /// Names what a tool refused without the values, so that equal faults are counted together.
 fn fault(tool: &str, error: &ToolError) -> String {
     match error {
         ToolError::InvalidInput { pointer, .. } => format!("{tool} {}: {pointer}", error.code()),
         _ => format!("{tool} {}", error.code()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::pack::shipped;
+
+    fn shipped_pack(id: &str) -> &'static Arc<Pack> {
+        shipped().unwrap().iter().find(|pack| pack.manifest.id == id).unwrap()
+    }
+
+    fn checks(pack: &Pack) -> Checks {
+        let now = crate::judge::JUDGED_AT.parse().unwrap();
+        Checks::new(pack, Arc::default(), now).unwrap()
+    }
+
+    #[test]
+    fn a_call_that_its_tool_refuses_does_not_count() {
+        let mut refused = 0;
+        for pack in shipped().unwrap() {
+            let mut checks = checks(pack);
+            for tool in &pack.tools {
+                let cases = tool.invalid.iter().filter(|case| case.semantic);
+                for case in cases.filter(|case| case.error == "invalid_input") {
+                    let calls = [(tool.name.clone(), case.arguments.clone())];
+                    let found = checks.run(pack, &calls, "en", &case.why);
+                    // Some are refused only for what a lent dataset holds.
+                    refused += usize::from(matches!(found, Err(Rejected::Execution(_))));
+                }
+            }
+        }
+        assert!(refused > 40, "only {refused} of the packs' refused calls were found");
+    }
+
+    #[test]
+    fn every_known_answer_counts() {
+        for pack in shipped().unwrap() {
+            let mut checks = checks(pack);
+            for tool in pack.tools.iter().filter(|tool| !tool.vectors.is_empty()) {
+                let calls = [(tool.name.clone(), tool.vectors[0].arguments.clone())];
+                assert_eq!(checks.run(pack, &calls, "zh-Hant", "p"), Ok(()), "{}", tool.name);
+            }
+            assert!(checks.tally.results + checks.tally.approvals > 0);
+        }
+    }
+
+    #[test]
+    fn a_phrase_is_trusted_after_a_few_runs_and_never_while_it_fails() {
+        let pack = shipped_pack("finance");
+        let mut checks = checks(pack);
+        let loan = |months: i64| {
+            let arguments = json!({"principal": "1000", "annual_rate_pct": 5, "months": months, "currency": "USD"});
+            [("loan_schedule".to_owned(), arguments)]
+        };
+        for _ in 0..10 {
+            checks.run(pack, &loan(12), "en", "good").unwrap();
+        }
+        assert_eq!((checks.tally.complete, checks.tally.run), (10, TRIALS as usize));
+        for _ in 0..10 {
+            checks.run(pack, &loan(0), "en", "bad").unwrap_err();
+        }
+        assert_eq!(checks.tally.run, TRIALS as usize + 10);
+    }
+
+    #[test]
+    fn an_answer_that_says_more_than_the_result_does_not_count() {
+        let template = "**{{ (args.months * 7)|num(0) }}** a month";
+        let files = shipped_pack("finance")
+            .files
+            .with([("answers/loan_schedule.en.jinja".to_owned(), template.to_owned())]);
+        let pack = Pack::from_files("finance", files).unwrap();
+        let arguments =
+            json!({"principal": "1000", "annual_rate_pct": 5, "months": 240, "currency": "USD"});
+        let calls = [("loan_schedule".to_owned(), arguments)];
+        let found = checks(&pack).run(&pack, &calls, "en", "p");
+        assert_eq!(found, Err(Rejected::Facts("loan_schedule: 1680".to_owned())));
+    }
+
+    #[test]
+    fn a_dataset_that_only_the_request_names_is_stood_in_for() {
+        let pack = shipped_pack("finance");
+        let mut checks = checks(pack);
+        let calls = [("xirr".to_owned(), json!({"dataset": "our-own-flows"}))];
+        assert_eq!(checks.run(pack, &calls, "en", "p"), Ok(()));
+        assert_eq!((checks.tally.results, checks.tally.no_data), (1, 0));
+    }
+
+    #[test]
+    fn a_later_call_runs_on_the_result_of_an_earlier_one() {
+        let pack = shipped_pack("finance");
+        let loan =
+            json!({"principal": "1000", "annual_rate_pct": 5, "months": 12, "currency": "USD"});
+        let next = |pointer: &str| {
+            let principal = json!({"$from": 0, "pointer": pointer});
+            json!({"principal": principal, "annual_rate_pct": 5, "months": 6, "currency": "USD"})
+        };
+        for (pointer, right) in [("/total_paid", true), ("/nothing", false)] {
+            let calls = [
+                ("loan_schedule".to_owned(), loan.clone()),
+                ("loan_schedule".to_owned(), next(pointer)),
+            ];
+            let found = checks(pack).run(pack, &calls, "en", "p");
+            assert_eq!(found.is_ok(), right, "{pointer}: {found:?}");
+        }
     }
 }

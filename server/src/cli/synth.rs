@@ -3,18 +3,22 @@
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use agents::pack::Pack;
-use agents::synth::overlap::Reserved;
+use agents::synth::overlap::{Reserved, Taken};
 use agents::synth::set::{self, Options, SetError, Sifted};
-use agents::synth::{Card, Example, Report, Templates};
+use agents::synth::teacher::{School, TeacherError};
+use agents::synth::{Card, Example, Maker, Report, Templates};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio::runtime::Handle;
 
 use super::{CliError, say};
+use crate::teacher::HttpTeacher;
 
 /// Shortest text of another source that is compared, bytes.
 const SHORTEST: usize = 24;
@@ -40,6 +44,8 @@ pub(super) struct SynthCommand {
     /// with, beside the evaluation cases of every pack.
     #[arg(long)]
     against: Vec<PathBuf>,
+    #[command(flatten)]
+    teacher: TeacherOptions,
     /// Write nothing: list the phrases that cannot be read back or do not run, and those near an
     /// evaluation case or another phrase.
     #[arg(long)]
@@ -49,21 +55,107 @@ pub(super) struct SynthCommand {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct TeacherOptions {
+    /// Base address of an OpenAI-compatible API whose model is asked for other wordings.
+    #[arg(long = "teacher", value_name = "URL", requires = "model")]
+    url: Option<String>,
+    /// Name of that model.
+    #[arg(long = "teacher-model", id = "model", value_name = "NAME")]
+    model: Option<String>,
+    /// Key of that API.
+    #[arg(long = "teacher-key", env = "TESSERA_TEACHER_KEY", hide_env_values = true)]
+    key: Option<String>,
+    /// Wordings to ask for, a tool and language, and as many requests of several steps.
+    #[arg(long = "teacher-count", default_value_t = 20)]
+    count: usize,
+    /// Longest wait for one answer, seconds.
+    #[arg(long = "teacher-patience", default_value_t = 120)]
+    patience: u64,
+    /// Requests, one a line or as `{\"request\": …}`, whose steps the teacher says; for one pack.
+    #[arg(long, requires = "url")]
+    label: Option<PathBuf>,
+}
+
+impl TeacherOptions {
+    fn teacher(&self) -> Result<Option<HttpTeacher>, CliError> {
+        let (Some(url), Some(model)) = (&self.url, &self.model) else { return Ok(None) };
+        let patience = Duration::from_secs(self.patience);
+        HttpTeacher::new(url, model, self.key.clone(), patience, Handle::current())
+            .map(Some)
+            .map_err(|error| CliError::Input(error.to_string()))
+    }
+
+    fn requests(&self) -> Result<Vec<String>, CliError> {
+        let Some(path) = &self.label else { return Ok(Vec::new()) };
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| CliError::Input(format!("cannot read {}: {error}", path.display())))?;
+        let lines = text.lines().filter(|line| !line.trim().is_empty());
+        let read = |line: &str| match serde_json::from_str::<Value>(line) {
+            Ok(value) if value["request"].is_string() => {
+                value["request"].as_str().unwrap_or_default().to_owned()
+            }
+            _ => line.trim().to_owned(),
+        };
+        Ok(lines.map(read).collect())
+    }
+}
+
+/// What a pack's examples are made of.
+struct Material {
+    pack: Arc<Pack>,
+    sifted: Sifted,
+    /// Examples that are no phrase's.
+    further: Vec<Example>,
+}
+
 /// Runs `tessera pack synth`.
 pub(super) fn synth(command: &SynthCommand) -> Result<(), CliError> {
     let packs = chosen(command)?;
+    if command.teacher.label.is_some() && packs.len() != 1 {
+        return Err(CliError::Input("--label needs exactly one pack".to_owned()));
+    }
     let mut card = Card::new(command.seed, command.count as usize);
     let reserved = Arc::new(reserved(&packs, &command.against, &mut card)?);
-    let mut sifted = Vec::new();
-    for pack in &packs {
-        let templates = Templates::of(pack).map_err(|error| broken(&error))?;
-        sifted.push(set::sifted(pack, &templates, &reserved));
+    let teacher = command.teacher.teacher()?;
+    let mut all = Vec::new();
+    for pack in packs {
+        let mut templates = Templates::of(&pack).map_err(|error| broken(&error))?;
+        let mut further = Vec::new();
+        if let Some(teacher) = &teacher {
+            (templates, further) =
+                taught(command, &pack, templates, (teacher, &reserved), &mut card)?;
+        }
+        let sifted = set::sifted(&pack, &templates, &reserved);
+        all.push(Material { pack, sifted, further });
     }
     if command.check {
-        check(command, &packs, &sifted, &reserved)
+        check(command, &all, &reserved)
     } else {
-        make(command, &packs, sifted, &reserved, card)
+        make(command, all, &reserved, card)
     }
+}
+
+/// Asks the teacher about a pack: further phrases, and examples of the requests that it labels.
+fn taught(
+    command: &SynthCommand,
+    pack: &Arc<Pack>,
+    templates: Templates,
+    (teacher, reserved): (&HttpTeacher, &Arc<Reserved>),
+    card: &mut Card,
+) -> Result<(Templates, Vec<Example>), CliError> {
+    let refused = |error: TeacherError| CliError::Input(error.to_string());
+    let mut school = School::new(teacher, pack).map_err(|error| broken(&error))?;
+    let mut maker = Maker::new(pack, &templates, command.seed)
+        .and_then(|maker| maker.checked(Arc::clone(reserved)))
+        .map_err(|error| broken(&error))?;
+    let mut taken = Taken::of(&templates, reserved, set::TODAY);
+    let count = command.teacher.count;
+    let further = school.labels(&mut maker, &command.teacher.requests()?).map_err(refused)?;
+    let all = school.phrases(&mut maker, &templates, &mut taken, count).map_err(refused)?;
+    card.checked.add(maker.tally());
+    card.teacher.get_or_insert_default().add(&school.card);
+    Ok((all, further))
 }
 
 fn broken(error: &agents::pack::PackError) -> CliError {
@@ -154,12 +246,11 @@ fn strings(name: &str, value: &Value, texts: &mut Vec<(String, String)>) {
 
 fn check(
     command: &SynthCommand,
-    packs: &[Arc<Pack>],
-    sifted: &[Sifted],
+    all: &[Material],
     reserved: &Arc<Reserved>,
 ) -> Result<(), CliError> {
     let mut reports = Vec::new();
-    for (pack, sifted) in packs.iter().zip(sifted) {
+    for Material { pack, sifted, .. } in all {
         let report =
             set::check(pack, sifted, reserved, command.seed).map_err(|error| broken(&error))?;
         if !command.json {
@@ -257,31 +348,35 @@ fn html(markdown: &str) -> String {
 
 fn make(
     command: &SynthCommand,
-    packs: &[Arc<Pack>],
-    sifted: Vec<Sifted>,
+    all: Vec<Material>,
     reserved: &Arc<Reserved>,
     mut card: Card,
 ) -> Result<(), CliError> {
     let options = Options { per_tool: command.count as usize, seed: command.seed };
-    let tools: usize = sifted.iter().map(|one| one.templates.tools.len()).sum();
+    let tools: usize = all.iter().map(|one| one.sifted.templates.tools.len()).sum();
     if tools == 0 {
         return Err(CliError::Input("no chosen pack has phrases in `synth/`".to_owned()));
     }
     let bar = ProgressBar::new((options.per_tool * tools) as u64).with_style(style());
     let mut files = Files::create(&command.out)?;
     let mut before = 0;
-    for (pack, sifted) in packs.iter().zip(sifted) {
+    for Material { pack, sifted, further } in all {
         bar.set_message(pack.manifest.id.clone());
         let mut last = 0;
-        let made = set::make(pack, sifted, reserved, options, &mut card, &mut |asked, examples| {
-            last = before + asked;
-            bar.set_position(last as u64);
-            examples.iter().try_for_each(|example| files.write(example))
-        });
+        let made =
+            set::make(&pack, sifted, reserved, options, &mut card, &mut |asked, examples| {
+                last = before + asked;
+                bar.set_position(last as u64);
+                examples.iter().try_for_each(|example| files.write(example))
+            });
         made.map_err(|error| match error {
             SetError::Pack(error) => broken(&error),
             SetError::Write(error) => CliError::Io(error),
         })?;
+        for example in &further {
+            card.count(example);
+            files.write(example)?;
+        }
         before = last;
     }
     bar.finish_and_clear();
@@ -314,6 +409,14 @@ fn tell(card: &Card, out: &Path, json: &Path) -> Result<(), CliError> {
         overlap.outside,
         overlap.duplicate_phrases
     ))?;
+    if let Some(teacher) = &card.teacher {
+        let rejected: usize = teacher.rejected.values().sum();
+        let failed: usize = teacher.failed.values().sum();
+        say(format_args!(
+            "teacher {}: {} taken, {rejected} left out, {failed} questions without an answer, {} + {} tokens",
+            teacher.model, teacher.taken, teacher.prompt_tokens, teacher.completion_tokens
+        ))?;
+    }
     say(format_args!(
         "calls run for {} of {} requests that have complete ones",
         card.checked.run, card.checked.complete

@@ -13,8 +13,10 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+use crate::ask::Client;
+use crate::dashboard::{between, signed_in};
 use crate::pack::{copy_of, text};
-use crate::support::{Folder, tessera};
+use crate::support::{Folder, Server, output, tessera};
 
 /// A copy of a pack that keeps the phrases of two tools, so that a set is made in a second.
 fn small_pack(folder: &Path) -> PathBuf {
@@ -291,4 +293,140 @@ async fn a_teacher_that_refuses_the_key_ends_the_command() {
     let done = done.await.unwrap();
     assert_eq!(done.status.code(), Some(2), "{done:?}");
     assert!(text(&done.stderr).contains("401"), "{done:?}");
+}
+
+/// Makes a set of a small finance pack with the judged runs; returns the card and the runs' examples.
+fn with_runs(folder: &Folder, pack: &Path, more: &[&str]) -> (Value, Vec<Value>) {
+    let out = folder.path().with_file_name("runs.jsonl");
+    let arguments = ["pack", "synth", pack.to_str().unwrap(), "--count", "24", "--from-runs"];
+    let mut command = tessera(&folder.path());
+    let done = command.args(arguments).args(["--out", out.to_str().unwrap()]).args(more).output();
+    let done = done.unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let run = |line: &Value| line["source"].as_str().unwrap().starts_with("run:");
+    let given = lines(&out).into_iter().filter(run).collect();
+    (card(&out.with_extension("datacard.json")), given)
+}
+
+/// Trains for a step on the set of [`with_runs`] and returns what was said.
+fn trained(folder: &Folder, more: &[&str]) -> String {
+    let at = |name: &str| folder.path().with_file_name(name).to_str().unwrap().to_owned();
+    let (data, out) = (at("runs.jsonl"), at("planner"));
+    let small = "--steps 1 --minutes 1 --hidden 64 --layers 1 --experts 2 --inner 32 --vocab 400";
+    let mut command = tessera(&folder.path());
+    command.args(["model", "train", "--data", &data, "--out", &out]).args(small.split(' '));
+    let done = command.args(more).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    assert!(
+        Path::new(&out).join("datacard.json").exists(),
+        "the card does not go with the planner"
+    );
+    text(&done.stdout)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_are_trained_on_only_while_their_joint_venture_allows_it() {
+    let folder = Folder::new();
+    let pack = copy_of("finance", &folder.path().with_file_name("packs"));
+    for entry in std::fs::read_dir(pack.join("synth")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if !matches!(name.as_str(), "loan_schedule" | "id_validate" | "_other") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let server = Server::start(&folder.path());
+    let (client, stranger) = (Client::of(&server, "finance"), Client::of(&server, "energy"));
+    let right = client.ask("finance", "Is the IBAN DE89370400440532013000 correct?").await;
+    let wrong = client.ask("finance", "How much per month for a 250,000 loan at 4%?").await;
+    let unjudged = client.ask("finance", "Is the LEI 5493001KJTIIGC8Y1R12 correct?").await;
+    assert_eq!((&right["status"], &wrong["status"]), (&json!("done"), &json!("waiting_input")));
+    let verdict = |run: &Value| format!("/v1/runs/{}/verdict", run["id"].as_str().unwrap());
+
+    let accepted = r#"{"verdict": "accepted"}"#;
+    assert_eq!(stranger.post(&verdict(&right), accepted).await.0, 404);
+    let (status, kept) = client.post(&verdict(&right), accepted).await;
+    assert_eq!((status, &kept["verdict"]), (200, &json!("accepted")), "{kept}");
+    let correction = |arguments: Value| {
+        let calls = json!([{"tool": "loan_schedule", "arguments": arguments}]);
+        json!({"verdict": "corrected", "decision": "ask", "calls": calls}).to_string()
+    };
+    let broken = json!({"verdict": "corrected", "calls": [{"tool": "loan_schedule", "arguments": {"principal": "x"}}]});
+    let (status, problem) = client.post(&verdict(&wrong), broken.to_string()).await;
+    assert_eq!((status, problem["code"].as_str()), (422, Some("invalid_correction")), "{problem}");
+    let ask = correction(json!({"principal": "250000", "annual_rate_pct": 4}));
+    assert_eq!(client.post(&verdict(&wrong), ask).await.0, 200);
+    assert_eq!(client.get(&verdict(&unjudged)).await.1["verdict"], Value::Null);
+
+    // Nobody has allowed anything.
+    let (card, given) = with_runs(&folder, &pack, &[]);
+    assert_eq!((&card["runs"]["read"], given.len()), (&json!(0), 0));
+    let allow = |level: &str| {
+        let body = json!({"source": "api", "level": level}).to_string();
+        let call = client.http.put(format!("{}/v1/training/consent", client.base));
+        let call = call.bearer_auth(&client.key).body(body);
+        async move { call.send().await.unwrap().status().as_u16() }
+    };
+    assert_eq!(allow("all").await, 422);
+    assert_eq!(allow("own").await, 200);
+    let (card, given) = with_runs(&folder, &pack, &[]);
+    assert_eq!((&card["runs"]["read"], given.len()), (&json!(0), 0), "own is not pooled");
+    let (card, given) = with_runs(&folder, &pack, &["--tenant", "demo-finance"]);
+    assert_eq!(card["runs"]["taken"], json!({"own": 2}), "{card:#}");
+    assert!(given.len() >= 2, "{given:#?}");
+    for example in &given {
+        assert_eq!(example["consent"], "own");
+        let seen = example["prompt"].to_string();
+        assert!(!seen.contains("DE89370400440532013000") && !seen.contains("250,000"), "{seen}");
+    }
+    let asked = given.iter().find(|e| e["group"] == "finance/loan_schedule").unwrap();
+    assert_eq!(
+        asked["completion"],
+        r#"{"step":"loan_schedule","with":{"principal":"$1","annual_rate_pct":"$2"}}"#
+    );
+
+    let left_out = format!("{} examples of runs are left out", given.len());
+    let own = ["--tenant", "demo-finance"];
+    assert!(!trained(&folder, &own).contains("left out"));
+    assert!(trained(&folder, &[]).contains(&left_out), "own was trained into a pooled planner");
+    let taken_back = r#"{"verdict": "withdrawn"}"#;
+    assert_eq!(client.post(&verdict(&wrong), taken_back).await.0, 200);
+    assert!(trained(&folder, &own).contains("examples of runs are left out"));
+    let cli = output(
+        &folder.path(),
+        &["tenant", "consent", "demo-finance", "--source", "api", "--level", "none"],
+    );
+    assert!(text(&cli.stdout).contains("api\tnone"), "{cli:?}");
+    assert!(trained(&folder, &own).contains(&left_out), "a withdrawn consent was not honoured");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_judges_a_run_and_allows_training_on_the_pages() {
+    let folder = Folder::new();
+    let server = Server::start(&folder.path());
+    let client = Client::of(&server, "finance");
+    let run = client.ask("finance", "Is the IBAN DE89370400440532013000 correct?").await;
+    let mut browser = signed_in(&server).await;
+    let at = format!("/jv/demo-finance/runs/{}", run["id"].as_str().unwrap());
+    let page = browser.get(&at).await.text;
+    assert!(page.contains("Was this right?"), "{page}");
+    let csrf = between(&page, "name=\"csrf\" value=\"", "\"").to_owned();
+    let post = format!("{at}/verdict");
+    let done = browser.post(&post, &[("csrf", &csrf), ("verdict", "accepted")]).await;
+    assert_eq!((done.status, done.location.as_str()), (303, at.as_str()));
+    assert!(browser.get(&at).await.text.contains("accepted by owner"));
+    let broken =
+        [("csrf", csrf.as_str()), ("verdict", "corrected"), ("decision", "call"), ("calls", "[{]")];
+    let refused = browser.post(&post, &broken).await;
+    assert!(refused.status == 422 && refused.text.contains("JSON array"), "{}", refused.text);
+    assert_eq!(browser.post(&post, &[("csrf", "x"), ("verdict", "accepted")]).await.status, 403);
+    let training = "/jv/demo-finance/training";
+    assert!(browser.get(training).await.text.contains("0 accepted or corrected runs"));
+    let form = [("csrf", csrf.as_str()), ("source", "api"), ("level", "pooled")];
+    assert_eq!(browser.post(training, &form).await.status, 303);
+    let page = browser.get(training).await.text;
+    assert!(
+        page.contains("1 accepted or corrected runs") && page.contains("Any planner"),
+        "{page}"
+    );
 }

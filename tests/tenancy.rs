@@ -3,7 +3,7 @@
 use agents::dataset::Mapping;
 use server::dataset::{Job, Upload, import};
 use server::postgres::{Cluster, checked_folder};
-use server::store::{Address, NewRun, NewTenant, Store, StoreError, TenantId, hash_of};
+use server::store::{Address, NewRun, NewTenant, RunSource, Store, StoreError, TenantId, hash_of};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::support::Folder;
@@ -62,6 +62,7 @@ pub(crate) fn new_run(key: &str, request: &str) -> NewRun {
         pack: "energy".to_owned(),
         request: request.to_owned(),
         lang: "en".to_owned(),
+        source: RunSource::Api,
         idempotency_key: Some(key.to_owned()),
         first_type: "run.created",
         first: serde_json::json!({ "type": "run.created", "request": request }),

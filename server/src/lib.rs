@@ -22,4 +22,5 @@ pub mod postgres;
 pub mod state;
 pub mod store;
 pub mod teacher;
+pub mod training;
 pub mod view;

@@ -8,19 +8,26 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use runtime::Prompt;
+use runtime::{Prompt, Segment};
 use serde_json::{Map, Value, json};
 
 use super::example::{Made, Maker};
 use super::point::{end, intent_of, point, starred, step_of};
 use super::say::Intent;
-use super::{Example, LANGS, Rejected, Source};
+use super::{Consent, Example, LANGS, Rejected, Source};
+use crate::lang;
 use crate::mention::{self, Mention};
 use crate::plan::arg::{Arg, Locale, Shape};
 use crate::plan::{Card, Desk, END, Field, OTHER_STEPS, SHORTLIST};
 
 /// Arguments that the platform supplies where a request does not state them.
 const SUPPLIED: [&str; 3] = ["currency", "lang", "timezone"];
+
+/// Names that stand for those of a joint venture's runs.
+const STAND_INS: [&str; 6] = ["Alder", "Birch", "Cedar", "Hazel", "Maple", "Rowan"];
+
+/// As [`STAND_INS`], where the name is Chinese.
+const STAND_INS_CHINESE: [&str; 6] = ["甲公司", "乙公司", "丙公司", "丁公司", "戊公司", "己公司"];
 
 /// A call that a person or an accepted run says is right.
 #[derive(Debug, Clone, PartialEq)]
@@ -171,13 +178,47 @@ impl Maker<'_> {
         let group = format!("{}/{group}", self.pack.manifest.id);
         let steps = self.passed(made, lang, of.request)?;
         let mut examples = self.examples(steps.into_iter(), &group, lang, of.request);
+        let pooled = matches!(of.source, Source::Run { consent: Consent::Pooled, .. });
         for example in &mut examples {
             example.source = of.source.clone();
+            if pooled {
+                example.prompt = nameless(&example.prompt);
+            }
         }
         let examples = self.fresh(examples);
         *self.report.made.entry((group, lang)).or_default() += examples.len();
         Ok(examples)
     }
+}
+
+/// Puts stand-ins in place of the names in a prompt: what another joint venture's planner learns from
+/// must name nobody. Every other value is a mask already.
+fn nameless(prompt: &Prompt) -> Prompt {
+    let segments = prompt.segments.iter().map(|segment| match segment {
+        Segment::Text(text) => Segment::Text(without_names(text)),
+        special => special.clone(),
+    });
+    Prompt { segments: segments.collect() }
+}
+
+fn without_names(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("[$") {
+        out.push_str(before);
+        out.push_str("[$");
+        rest = after;
+        let Some((tag, tail)) = after.split_once(']') else { break };
+        if let Some((id, name)) = tag.split_once(" name ") {
+            let chinese = name.chars().any(lang::is_cjk);
+            let names = if chinese { &STAND_INS_CHINESE } else { &STAND_INS };
+            let at = id.parse::<usize>().unwrap_or_default() % names.len();
+            out.push_str(&format!("{id} name {}]", names[at]));
+            rest = tail;
+        }
+    }
+    out.push_str(rest);
+    out
 }
 
 fn group_of(tools: &[&str]) -> String {
@@ -352,6 +393,26 @@ mod tests {
             }
             let none = maker.labelled(&of("Sing me a song"), &[json!({"step": "none"})]).unwrap();
             assert_eq!((none.len(), none[0].group.as_str()), (1, "finance/none"));
+        });
+    }
+
+    #[test]
+    fn a_pooled_example_names_nobody_and_an_own_one_keeps_what_the_planner_needs() {
+        with_finance(|maker| {
+            let request = "Screen \"Ivan Petrovich Sidorov\" against the sanctions list";
+            let right = RightCall {
+                tool: "sanctions_screen".to_owned(),
+                arguments: json!({"names": ["Ivan Petrovich Sidorov"]}),
+                assumed: BTreeSet::new(),
+            };
+            for (consent, named) in [(Consent::Pooled, false), (Consent::Own, true)] {
+                let source = Source::Run { tenant: "t".to_owned(), run: "r".to_owned(), consent };
+                let of = Labelled { request, lang: "en", source };
+                let examples = maker.corrected(&of, "call", std::slice::from_ref(&right)).unwrap();
+                let seen = examples[0].to_json().to_string();
+                assert_eq!(seen.contains("Petrovich"), named, "{seen}");
+                assert_eq!(examples[0].to_json()["consent"], consent.name());
+            }
         });
     }
 

@@ -114,10 +114,14 @@ impl Part {
 /// Runs a `pack` command.
 pub(super) async fn pack(config: &Config, command: PackCommand) -> Result<(), CliError> {
     let planner = config.planner.clone();
+    let runs = match &command {
+        PackCommand::Synth(command) => super::synth::runs(config, command).await?,
+        _ => Vec::new(),
+    };
     // A judgement computes for seconds, which must not hold up the runtime's threads.
     let done = tokio::task::spawn_blocking(move || match command {
         PackCommand::Eval(command) => super::eval::eval(planner.as_deref(), &command),
-        PackCommand::Synth(command) => super::synth::synth(&command),
+        PackCommand::Synth(command) => super::synth::synth(&command, &runs),
         PackCommand::List => list(),
         PackCommand::Test(command) => test(&command),
         PackCommand::Demo { name, out, seed } => demo(&name, &out, seed),

@@ -17,8 +17,12 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 
+use super::open::open;
 use super::{CliError, say};
+use crate::config::Config;
+use crate::store::Store;
 use crate::teacher::HttpTeacher;
+use crate::training::{self, Harvested, harvest};
 
 /// Shortest text of another source that is compared, bytes.
 const SHORTEST: usize = 24;
@@ -46,6 +50,13 @@ pub(super) struct SynthCommand {
     against: Vec<PathBuf>,
     #[command(flatten)]
     teacher: TeacherOptions,
+    /// Add the accepted and corrected runs of joint ventures that allow it.
+    #[arg(long)]
+    from_runs: bool,
+    /// Joint venture whose own planner the set is for: its runs count also where it allows no other
+    /// planner.
+    #[arg(long, requires = "from_runs")]
+    tenant: Option<String>,
     /// Write nothing: list the phrases that cannot be read back or do not run, and those near an
     /// evaluation case or another phrase.
     #[arg(long)]
@@ -109,8 +120,58 @@ struct Material {
     further: Vec<Example>,
 }
 
+/// Judged runs by pack.
+pub(super) type Runs = Vec<(String, Vec<Harvested>)>;
+
+/// Reads the runs that a set may be made of.
+pub(super) async fn runs(config: &Config, command: &SynthCommand) -> Result<Runs, CliError> {
+    if !command.from_runs {
+        return Ok(Runs::new());
+    }
+    let packs = chosen(command)?;
+    let opened = open(config, false).await?;
+    let read = read_runs(&opened.store, &packs, command.tenant.as_deref()).await;
+    opened.close().await?;
+    read
+}
+
+async fn read_runs(
+    store: &Store,
+    packs: &[Arc<Pack>],
+    tenant: Option<&str>,
+) -> Result<Runs, CliError> {
+    let own = match tenant {
+        Some(slug) => Some(super::admin::find(store, slug).await?),
+        None => None,
+    };
+    let mut all = Runs::new();
+    for pack in packs {
+        let id = &pack.manifest.id;
+        all.push((id.clone(), harvest(store, id, own).await?));
+    }
+    Ok(all)
+}
+
+/// Makes the examples of a pack's runs.
+fn of_runs(
+    pack: &Pack,
+    templates: &Templates,
+    runs: &Runs,
+    reserved: &Arc<Reserved>,
+    card: &mut Card,
+) -> Result<Vec<Example>, CliError> {
+    let found = runs.iter().find(|(id, _)| *id == pack.manifest.id);
+    let Some((_, runs)) = found else { return Ok(Vec::new()) };
+    let mut maker = Maker::new(pack, templates, 0)
+        .and_then(|maker| maker.checked(Arc::clone(reserved)))
+        .map_err(|error| broken(&error))?;
+    let made = training::examples(&mut maker, runs, card.runs.get_or_insert_default());
+    card.checked.add(maker.tally());
+    Ok(made)
+}
+
 /// Runs `tessera pack synth`.
-pub(super) fn synth(command: &SynthCommand) -> Result<(), CliError> {
+pub(super) fn synth(command: &SynthCommand, runs: &Runs) -> Result<(), CliError> {
     let packs = chosen(command)?;
     if command.teacher.label.is_some() && packs.len() != 1 {
         return Err(CliError::Input("--label needs exactly one pack".to_owned()));
@@ -126,6 +187,7 @@ pub(super) fn synth(command: &SynthCommand) -> Result<(), CliError> {
             (templates, further) =
                 taught(command, &pack, templates, (teacher, &reserved), &mut card)?;
         }
+        further.extend(of_runs(&pack, &templates, runs, &reserved, &mut card)?);
         let sifted = set::sifted(&pack, &templates, &reserved);
         all.push(Material { pack, sifted, further });
     }
@@ -416,6 +478,10 @@ fn tell(card: &Card, out: &Path, json: &Path) -> Result<(), CliError> {
             "teacher {}: {} taken, {rejected} left out, {failed} questions without an answer, {} + {} tokens",
             teacher.model, teacher.taken, teacher.prompt_tokens, teacher.completion_tokens
         ))?;
+    }
+    if let Some(runs) = &card.runs {
+        let taken: usize = runs.taken.values().sum();
+        say(format_args!("judged runs: {} let in by consent, {taken} taken", runs.read))?;
     }
     say(format_args!(
         "calls run for {} of {} requests that have complete ones",

@@ -8,12 +8,12 @@ alter table run add column source text not null default 'api' check (source in (
 -- can be shown under which consent a planner was trained.
 create table training_consent (
     tenant_id uuid not null references tenant,
-    consent_id uuid not null,
     source text not null check (source in ('api', 'page', 'cli')),
+    seq integer not null,
     level text not null check (level in ('none', 'own', 'pooled')),
     decided_by text not null,
     decided_at timestamptz not null default now(),
-    primary key (tenant_id, consent_id)
+    primary key (tenant_id, source, seq)
 );
 
 -- What a person says of a run that has ended. `calls` are the right ones where they were corrected.

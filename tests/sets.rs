@@ -56,7 +56,7 @@ fn a_set_is_made_the_same_from_its_seed_and_its_card_counts_what_is_in_it() {
     assert!(done.status.success(), "{done:?}");
     assert!(!text(&done.stdout).contains('\r'), "a bar went into the pipe");
     let examples = lines(&out);
-    assert!(examples.len() > 200, "{} examples", examples.len());
+    assert!(examples.len() > 100, "{} examples", examples.len());
     let card = card(&folder.path().join("set.datacard.json"));
     assert_eq!(card["examples"], examples.len());
     for (field, of) in [("by_split", "split"), ("by_language", "lang"), ("by_source", "source")] {
@@ -313,7 +313,8 @@ fn trained(folder: &Folder, more: &[&str]) -> String {
     let at = |name: &str| folder.path().with_file_name(name).to_str().unwrap().to_owned();
     let (data, out) = (at("runs.jsonl"), at("planner"));
     let small = "--steps 1 --minutes 1 --hidden 64 --layers 1 --experts 2 --inner 32 --vocab 400";
-    let mut command = tessera(&folder.path());
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tessera"));
+    command.env_remove("DATABASE_URL").env("TESSERA_DATA", folder.path());
     command.args(["model", "train", "--data", &data, "--out", &out]).args(small.split(' '));
     let done = command.args(more).output().unwrap();
     assert!(done.status.success(), "{done:?}");

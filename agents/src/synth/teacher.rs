@@ -341,10 +341,6 @@ impl<'a> School<'a> {
         {
             return Err(Fault::Slots);
         }
-        let known = values(&before, maker);
-        if values(&after, maker).iter().any(|value| !known.contains(value)) {
-            return Err(Fault::Value);
-        }
         let lower = text.to_lowercase();
         let names = self.pack.tools.iter().map(|tool| tool.name.as_str());
         let mut codes = names.filter(|name| name.contains('_') && !words.contains(name));
@@ -355,6 +351,10 @@ impl<'a> School<'a> {
                 && self.policy.escalates(&before.words()).is_none())
         {
             return Err(Fault::Order);
+        }
+        let known = values(&before, maker);
+        if values(&after, maker).iter().any(|value| !known.contains(value)) {
+            return Err(Fault::Value);
         }
         if (lang::detect(&after.words()) == "en") != (lang == "en") {
             return Err(Fault::Language);

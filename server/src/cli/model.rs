@@ -28,7 +28,7 @@ pub(super) struct TrainCommand {
     #[arg(long)]
     data: PathBuf,
     /// Joint venture whose own planner it is; examples of its runs count also where it allows no other
-    /// planner.
+    /// planner. Consent is read from the data folder of `TESSERA_DATA`.
     #[arg(long)]
     tenant: Option<String>,
     /// Folder of the planner, its checkpoint and its report.
@@ -80,7 +80,10 @@ fn positive(text: &str) -> Result<f64, String> {
 pub(super) async fn model(config: &Config, command: ModelCommand) -> Result<(), CliError> {
     let ModelCommand::Train(command) = command;
     let examples = read(&command.data).map_err(|error| failed(&error))?;
-    let examples = consent::permitted(config, examples, command.tenant.as_deref()).await?;
+    // Here `--data` names the examples, so that the environment alone can name the data folder.
+    let data = std::env::var_os("TESSERA_DATA").map(PathBuf::from);
+    let config = Config { data, ..config.clone() };
+    let examples = consent::permitted(&config, examples, command.tenant.as_deref()).await?;
     let stop = Arc::new(AtomicBool::new(false));
     let heard = Arc::clone(&stop);
     // Ctrl-C ends the run after its step, with a checkpoint.

@@ -79,7 +79,7 @@ struct TeacherOptions {
     key: Option<String>,
     /// Wordings to ask for, a tool and language, and as many requests of several steps.
     #[arg(long = "teacher-count", default_value_t = 20)]
-    count: usize,
+    wordings: usize,
     /// Longest wait for one answer, seconds.
     #[arg(long = "teacher-patience", default_value_t = 120)]
     patience: u64,
@@ -212,7 +212,7 @@ fn taught(
         .and_then(|maker| maker.checked(Arc::clone(reserved)))
         .map_err(|error| broken(&error))?;
     let mut taken = Taken::of(&templates, reserved, set::TODAY);
-    let count = command.teacher.count;
+    let count = command.teacher.wordings;
     let further = school.labels(&mut maker, &command.teacher.requests()?).map_err(refused)?;
     let all = school.phrases(&mut maker, &templates, &mut taken, count).map_err(refused)?;
     card.checked.add(maker.tally());

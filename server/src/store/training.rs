@@ -155,7 +155,7 @@ impl TenantTx {
     pub async fn consents(&mut self) -> Result<Vec<Allowed>, StoreError> {
         let rows: Vec<(String, String, String, OffsetDateTime)> = sqlx::query_as(
             "select distinct on (source) source, level, decided_by, decided_at
-             from training_consent where tenant_id = $1 order by source, consent_id desc",
+             from training_consent where tenant_id = $1 order by source, seq desc",
         )
         .bind(self.tenant)
         .fetch_all(&mut *self.tx)
@@ -191,17 +191,13 @@ impl TenantTx {
         level: Consent,
         by: &str,
     ) -> Result<(), StoreError> {
-        // Two decisions at a time take turns, so that the one that is told last is the one that holds.
-        sqlx::query("select 1 from tenant where tenant_id = $1 for no key update")
-            .bind(self.tenant)
-            .execute(&mut *self.tx)
-            .await?;
+        // Of two decisions at a time one fails, and is told so.
         sqlx::query(
-            "insert into training_consent (tenant_id, consent_id, source, level, decided_by)
-             values ($1, $2, $3, $4, $5)",
+            "insert into training_consent (tenant_id, source, seq, level, decided_by)
+             select $1, $2, coalesce(max(seq), 0) + 1, $3, $4
+             from training_consent where tenant_id = $1 and source = $2",
         )
         .bind(self.tenant)
-        .bind(Uuid::now_v7())
         .bind(source.name())
         .bind(level.name())
         .bind(by)
@@ -268,7 +264,7 @@ impl TenantTx {
                     v.decided_by, v.decided_at,
                     (select c.level from training_consent c
                      where c.tenant_id = $1 and c.source = r.source
-                     order by c.consent_id desc limit 1) as level
+                     order by c.seq desc limit 1) as level
              from run_verdict v
              join run r on r.tenant_id = v.tenant_id and r.run_id = v.run_id
              where v.tenant_id = $1 and ($2::uuid is null or v.run_id = $2) order by v.run_id",

@@ -9,6 +9,7 @@ pub mod card;
 mod chain;
 mod example;
 mod label;
+mod mask;
 pub mod overlap;
 mod point;
 mod say;
@@ -29,6 +30,7 @@ pub use card::Card;
 pub use chain::Chain;
 pub use example::{Example, Maker, Rejected, Report};
 pub use label::{Labelled, RightCall};
+pub use mask::Names;
 pub use source::{Consent, Source, Taught};
 
 /// The languages of phrases, in the order of [`Phrases`].
@@ -141,6 +143,8 @@ pub struct Templates {
     pub other: Template,
     /// Requests that lead to several calls.
     pub chains: Vec<Chain>,
+    /// Other names of tools and arguments.
+    pub names: BTreeMap<String, Names>,
     /// Which of the phrases a teacher gave.
     pub taught: Taught,
 }
@@ -162,6 +166,10 @@ impl Templates {
             let name = path.trim_start_matches("synth/").trim_end_matches(".toml");
             if name == "_chains" {
                 templates.chains = chain::parse(&text, pack).map_err(invalid)?;
+                continue;
+            }
+            if name == "_names" {
+                templates.names = mask::parse(&text, pack).map_err(invalid)?;
                 continue;
             }
             let template: Template =

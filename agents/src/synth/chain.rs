@@ -195,7 +195,9 @@ impl Maker<'_> {
             for lang in LANGS {
                 for text in chain.phrases(lang) {
                     let phrase = Phrase::parse(text);
-                    let _ = self.render_chain(chain, lang, (text, &phrase), &chain.tools);
+                    self.insist(|maker| {
+                        maker.render_chain(chain, lang, (text, &phrase), &chain.tools)
+                    });
                 }
             }
         }

@@ -108,7 +108,7 @@ const MASKED: f64 = 0.4;
 const ENDS: f64 = 0.25;
 
 /// Times that a phrase is rendered again as it stands.
-const RETRIES: usize = 3;
+pub(super) const RETRIES: usize = 3;
 
 /// The day that relative dates count from, 2026-06-15, in Unix seconds; fixed, so that a set can be
 /// made again.
@@ -238,15 +238,17 @@ impl<'a> Maker<'a> {
         Some(names)
     }
 
-    /// Renders every phrase of the pack once, to show which ones can be learnt.
+    /// Renders every phrase of the pack until it counts, to show which ones cannot be learnt.
     pub fn check(&mut self) -> &Report {
         let templates = self.templates;
         for (tool, template) in &templates.tools {
             for lang in LANGS {
                 for phrase in &template.phrases(lang).call {
                     let shortlist = std::slice::from_ref(tool);
-                    let parsed = Phrase::parse(phrase);
-                    let _ = self.render_call((tool, template), lang, (phrase, parsed), shortlist);
+                    self.insist(|maker| {
+                        let parsed = Phrase::parse(phrase);
+                        maker.render_call((tool, template), lang, (phrase, parsed), shortlist)
+                    });
                 }
             }
         }

@@ -46,7 +46,7 @@ pub struct SlotSpec {
     /// Smallest value.
     #[serde(default)]
     pub min: Option<f64>,
-    /// Largest value.
+    /// Largest value; of a datetime after another one, the most hours between them.
     #[serde(default)]
     pub max: Option<f64>,
     /// Decimals of a drawn number.

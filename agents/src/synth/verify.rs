@@ -14,7 +14,7 @@ use runtime::{Prompt, Segment};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::example::Made;
+use super::example::{Made, RETRIES};
 use super::overlap::{Nearness, Normal, Reserved};
 use super::{Example, Maker, Rejected};
 use crate::answer::Answers;
@@ -72,6 +72,17 @@ impl Maker<'_> {
     /// Returns what was run so far.
     pub fn tally(&self) -> Tally {
         self.checks.as_ref().map(|checks| checks.tally).unwrap_or_default()
+    }
+
+    /// Renders a phrase again while it does not count; its rejections are forgotten when it does in
+    /// the end.
+    pub(super) fn insist(&mut self, mut render: impl FnMut(&mut Self) -> Vec<Example>) {
+        let before = std::mem::take(&mut self.report.rejected);
+        let counts = (0..=RETRIES).any(|_| !render(self).is_empty());
+        let failed = std::mem::replace(&mut self.report.rejected, before);
+        for (why, (_, words)) in failed.into_iter().take(if counts { 0 } else { 1 }) {
+            self.report.rejected.entry(why).or_insert((0, words)).0 += 1;
+        }
     }
 
     /// Returns the steps of a request that passes.

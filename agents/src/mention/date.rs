@@ -7,7 +7,7 @@ use jiff::civil::{Date, Weekday};
 use regex::{Captures, Regex};
 
 use super::number::regex;
-use super::{Found, Kind, boundary};
+use super::{Found, Kind, boundary, number};
 
 const MONTHS: [&str; 12] =
     ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
@@ -44,13 +44,27 @@ fn patterns() -> &'static [(Regex, Reader)] {
 }
 
 /// Reads a date, an instant or a whole month or week.
-pub(super) fn scan(text: &str, at: usize, previous: Option<char>, today: Date) -> Option<Found> {
+///
+/// `last` is the mention before: a day may be glued to another one (`2025-05-13/2025-06-10`).
+pub(super) fn scan(
+    text: &str,
+    at: usize,
+    previous: Option<char>,
+    last: Option<&Found>,
+    today: Date,
+) -> Option<Found> {
     let rest = &text[at..];
     let first = rest.chars().next()?;
     if first.is_ascii_alphanumeric() && !boundary(previous) {
         return None;
     }
-    if first.is_ascii_digit() && matches!(previous, Some('-' | '/' | '.')) {
+    let after_day = last.is_some_and(|l| matches!(l.kind, Kind::Date { .. }) && l.end + 1 == at);
+    let glued = match previous {
+        Some('-' | '/') => !after_day,
+        Some('.') => true,
+        _ => false,
+    };
+    if first.is_ascii_digit() && glued {
         return None;
     }
     if let Some(found) = stated_year(text, at) {
@@ -59,6 +73,23 @@ pub(super) fn scan(text: &str, at: usize, previous: Option<char>, today: Date) -
     patterns().iter().find_map(|(pattern, read)| {
         let captures = pattern.captures(rest)?;
         let end = at + captures.get(0)?.end();
+        // "apr 11,559.17" is a rate and an amount.
+        let goes_on = text[end..]
+            .strip_prefix([',', '.'])
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        if goes_on && text[..end].ends_with(|c: char| c.is_ascii_digit()) {
+            return None;
+        }
+        // "apr 5 grand" too; a month's name may also be a rate.
+        let names_month =
+            first.is_ascii_alphabetic() && text[..end].ends_with(|c: char| c.is_ascii_digit());
+        let dated = captures.name("y").is_some();
+        if names_month
+            && !dated
+            && (number::has_suffix(text, end) || number::has_multiplier(text, end))
+        {
+            return None;
+        }
         read(&captures, today).map(|kind| Found { start: at, end, kind })
     })
 }

@@ -5,7 +5,10 @@
 //! from here, so a model can neither misread nor invent a figure.
 
 mod date;
+mod list;
+mod marker;
 mod number;
+mod spoken;
 mod word;
 
 use jiff::civil::Date;
@@ -78,6 +81,10 @@ pub enum Kind {
     List {
         /// Canonical decimals.
         values: Vec<String>,
+        /// What all of them count: a unit of a number or a duration, `%`, an ISO 4217 code, `¤`
+        /// for money of no said currency; empty when none was said.
+        #[serde(default)]
+        unit: String,
     },
     /// A code, number plate, account, file or dataset name.
     Id {
@@ -122,6 +129,8 @@ impl Mention {
     pub fn tag(&self) -> String {
         match &self.kind {
             Kind::Number { unit, .. } if unit.is_empty() => "num".to_owned(),
+            // 度 is a kilowatt-hour more often than a degree.
+            Kind::Number { unit, .. } if unit == "度" => "num kwh".to_owned(),
             Kind::Number { unit, .. } => format!("num {unit}"),
             Kind::Percent { .. } => "pct".to_owned(),
             Kind::Money { .. } => "money".to_owned(),
@@ -158,9 +167,14 @@ pub(crate) struct Found {
 ///
 /// `today` resolves relative dates (`tomorrow`, `3月5日`).
 pub fn find(text: &str, today: Date) -> Vec<Mention> {
+    let markers = marker::find(text);
     let mut found: Vec<Found> = Vec::new();
     let mut at = 0;
     while at < text.len() && found.len() < MAX_MENTIONS {
+        if let Some(marker) = markers.iter().find(|marker| marker.start == at) {
+            at = marker.end;
+            continue;
+        }
         let Some(next) = scan(text, at, today, &found) else {
             at += text[at..].chars().next().map_or(1, char::len_utf8);
             continue;
@@ -168,7 +182,7 @@ pub fn find(text: &str, today: Date) -> Vec<Mention> {
         at = next.end;
         found.push(next);
     }
-    number::join_lists(text, &mut found);
+    list::join(text, &mut found);
     found
         .into_iter()
         .enumerate()
@@ -187,14 +201,14 @@ fn scan(text: &str, at: usize, today: Date, before: &[Found]) -> Option<Found> {
     let previous = text[..at].chars().next_back();
     word::quoted(text, at)
         .or_else(|| word::block(text, at, previous))
-        .or_else(|| date::scan(text, at, previous, today))
-        .or_else(|| word::hex(text, at, previous))
+        .or_else(|| date::scan(text, at, previous, before.last(), today))
+        .or_else(|| word::hex(text, at, previous, before.last(), today))
         .or_else(|| word::long_id(text, at, previous))
         .or_else(|| number::scan(text, at, previous))
         .or_else(|| word::id(text, at, previous))
         .or_else(|| number::currency(text, at, previous))
         .or_else(|| word::coin(text, at, previous))
-        .or_else(|| word::name(text, at, previous, before))
+        .or_else(|| word::name(text, at, previous, today))
 }
 
 /// Writes the request as the planner sees it: each mention as `[$k tag]`.

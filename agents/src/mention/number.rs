@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use regex::Regex;
 use rust_decimal::Decimal;
 
-use super::{Found, Kind, boundary};
+use super::{Found, Kind, boundary, spoken};
 
 const CURRENCY_SIGNS: [(&str, &str); 15] = [
     ("NT$", "TWD"),
@@ -78,7 +78,7 @@ const CURRENCY_WORDS: [(&str, &str); 42] = [
 ];
 
 /// Words after a number that name a unit; durations have a `:` in front.
-const UNITS: [(&str, &str); 115] = [
+const UNITS: [(&str, &str); 133] = [
     ("months", ":month"),
     ("month", ":month"),
     ("mths", ":month"),
@@ -142,7 +142,7 @@ const UNITS: [(&str, &str); 115] = [
     ("kva", "kva"),
     ("度電", "kwh"),
     ("度电", "kwh"),
-    ("度", "kwh"),
+    ("度", "度"),
     ("千瓦時", "kwh"),
     ("千瓦时", "kwh"),
     ("千瓦", "kw"),
@@ -194,7 +194,28 @@ const UNITS: [(&str, &str); 115] = [
     ("kwac", "kw"),
     ("x", "unit"),
     ("次", "unit"),
+    ("張", "unit"),
+    ("张", "unit"),
+    ("支", "unit"),
+    ("段", "unit"),
+    ("箱", "unit"),
+    ("份", "unit"),
+    ("列", "unit"),
+    ("步", "unit"),
+    ("輛", "unit"),
+    ("辆", "unit"),
+    ("名", "player"),
+    ("m/s", "m/s"),
+    ("km/h", "km/h"),
+    ("mph", "mph"),
+    ("bar", "bar"),
+    ("kpa", "kpa"),
+    ("psi", "psi"),
+    ("rpm", "rpm"),
 ];
+
+/// Classifiers before which 一 is an article.
+const CLASSIFIERS: [char; 11] = ['箱', '份', '張', '张', '支', '段', '列', '步', '輛', '辆', '名'];
 
 const CJK_DIGITS: &str = "零一二三四五六七八九";
 
@@ -280,7 +301,7 @@ fn chinese() -> &'static Regex {
 fn multiplier() -> &'static Regex {
     static RE: OnceLock<Regex> = OnceLock::new();
     RE.get_or_init(|| {
-        regex(r"^(?i:\s?(?:million|thousand|billion|grand|mil|mn|bn|k|m)\b|\s?(?:萬億|万亿|億|亿|千萬|千万|百萬|百万|萬|万|千|百))")
+        regex(r"^(?i: ?(?:million|thousand|billion|grand|mil|mn|bn|k|m)\b|\s?(?:萬億|万亿|億|亿|千萬|千万|百萬|百万|萬|万|千|百))")
     })
 }
 
@@ -292,7 +313,7 @@ pub(super) fn regex(pattern: &str) -> Regex {
 fn words() -> &'static Regex {
     static RE: OnceLock<Regex> = OnceLock::new();
     RE.get_or_init(|| {
-        let small = "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|million|half a million|a dozen";
+        let small = "zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundred|thousand|million|half a million|a dozen|a hundred|a thousand|a million";
         regex(&format!(r"^(?i:(?:{small})(?:[- ](?:and )?(?:{small}))*)\b"))
     })
 }
@@ -306,6 +327,7 @@ fn english_number(text: &str) -> Option<Decimal> {
         "hundred" | "thousand" | "million" => return None,
         _ => {}
     }
+    let lower = lower.strip_prefix("a ").unwrap_or(&lower);
     const ONES: [&str; 20] = [
         "zero",
         "one",
@@ -379,9 +401,13 @@ fn magnitude(text: &str) -> Option<(Decimal, usize)> {
             "億" | "亿" => 100_000_000,
             _ => 1_000_000_000_000,
         };
-        // 千瓦 and 百分 are units, not multipliers.
+        // 千瓦 and 百分 are units, not multipliers; in 11万分10个月 a loan is split.
         let rest = &text[end + m.end()..];
-        if rest.starts_with(['瓦', '分', '米']) {
+        let share = rest.starts_with("分之") || rest.starts_with('分') && factor <= 1000;
+        if share || rest.starts_with(['瓦', '米']) || rest.starts_with("/s") {
+            break;
+        }
+        if m.as_str() == " K" && names_next(value, rest) {
             break;
         }
         value = value.checked_mul(Decimal::from(factor))?;
@@ -390,12 +416,46 @@ fn magnitude(text: &str) -> Option<(Decimal, usize)> {
     Some((value.normalize(), end))
 }
 
+/// Tells whether the K after a number is the K factor that follows it (`rating 1,000 K 40`).
+fn names_next(value: Decimal, rest: &str) -> bool {
+    let next = rest.trim_start_matches([' ', ':', '=', '：']);
+    value >= Decimal::ONE_THOUSAND
+        || next.len() < rest.len() && (digits().is_match(next) || chinese().is_match(next))
+}
+
+/// Tells whether a lone numeral is meant as a number although no unit follows: it stands between
+/// blanks (`權重 九，`), or it is a zero that ends a clause (`係數零`).
+fn stands_alone(text: &str, at: usize, end: usize) -> bool {
+    let (before, after) = (&text[..at], &text[end..]);
+    let ends = after.chars().next().is_none_or(|c| !c.is_alphanumeric());
+    let zero = text[at..end].starts_with(['零', '〇'])
+        && !before.ends_with(['歸', '归', '清', ' ', '\n'])
+        && before.chars().next_back().is_some_and(crate::lang::is_cjk);
+    ends && (before.ends_with([' ', '×', '=', '：', '量']) || zero)
+}
+
+/// Reads the two figures of `344x10.38`, a quantity and its price.
+fn of_product(text: &str, at: usize) -> bool {
+    static RE: OnceLock<Regex> = OnceLock::new();
+    let product = RE
+        .get_or_init(|| regex(r"^[1-9][\d,]*(?:\.\d+)?[xX](?:NT\$|US\$|HK\$|[$€£¥])?\d[\d,]*(?:\.\d+)?(?:[^A-Za-z0-9_-]|-(?:minute|hour|day|week|month|year)|$)"));
+    let start = text[..at].trim_end_matches(['x', 'X']);
+    let figures = |c: char| c.is_ascii_digit() || matches!(c, ',' | '.');
+    let start = if start.len() < at { start.trim_end_matches(figures).len() } else { at };
+    boundary(text[..start].chars().next_back()) && product.is_match(&text[start..])
+}
+
 /// Reads a number with its sign, multiplier, currency, percent sign or unit.
 pub(super) fn scan(text: &str, at: usize, previous: Option<char>) -> Option<Found> {
     let rest = &text[at..];
     let first = rest.chars().next()?;
-    if first.is_ascii_alphanumeric() && !boundary(previous) {
+    let times = matches!(previous, Some('x' | 'X'));
+    let product = (times || first.is_ascii_digit()) && of_product(text, at);
+    if first.is_ascii_alphanumeric() && !boundary(previous) && !product {
         return None;
+    }
+    if let Some(found) = spoken::duration(text, at).or_else(|| spoken::odds(text, at)) {
+        return Some(found);
     }
     if let Some(after) = rest.strip_prefix("百分之") {
         let (value, length) = magnitude(after)?;
@@ -411,8 +471,11 @@ pub(super) fn scan(text: &str, at: usize, previous: Option<char>) -> Option<Foun
     let (value, length) = magnitude(rest)?;
     let is_chinese = chinese().is_match(rest);
     let kind_end = suffix(text, at + length, value);
-    if is_chinese && text[at..at + length].chars().count() == 1 && kind_end.is_none() {
-        // A lone 一 or 十 is more often a word than a number.
+    let lone = is_chinese && text[at..at + length].chars().count() == 1;
+    // A lone 一 or 十 is more often a word than a number, and 一張 an article.
+    let article = rest.starts_with(['一', '千', '百', '万', '萬'])
+        && text[at + length..].starts_with(CLASSIFIERS);
+    if lone && (article || kind_end.is_none() && !stands_alone(text, at, at + length)) {
         return None;
     }
     let (kind, end) = match kind_end {
@@ -425,7 +488,7 @@ pub(super) fn scan(text: &str, at: usize, previous: Option<char>) -> Option<Foun
                         .chars()
                         .next()
                         .is_some_and(|c| c.is_ascii_alphanumeric()));
-            if glued && first.is_ascii_digit() {
+            if glued && first.is_ascii_digit() && !product {
                 return None;
             }
             (Kind::Number { value: value.to_string(), unit: String::new() }, at + length)
@@ -482,12 +545,23 @@ fn suffix(text: &str, at: usize, value: Decimal) -> Option<(Kind, usize)> {
         .iter()
         .filter(|(word, _)| starts_with_word(body, word))
         .max_by_key(|(word, _)| word.len())?;
+    let after = &body[word.len()..];
+    // "461 年息 23%" states a yearly rate, and 41053D is a message of bytes.
+    let of_rate = gap > 0 && *word == "年" && after.starts_with(['息', '利', '率', '化']);
+    if of_rate || *word == "d" && body.starts_with('D') && value.len() > 3 {
+        return None;
+    }
     // 3月5日 and 5年期 belong to dates and durations; `m` as a unit was read as a multiplier.
     let kind = match unit.strip_prefix(':') {
         Some(unit) => Kind::Duration { value, unit: unit.to_owned() },
         None => Kind::Number { value, unit: (*unit).to_owned() },
     };
     Some((kind, at + gap + word.len()))
+}
+
+/// Tells whether a multiplier stands at `at` (`5 grand`).
+pub(super) fn has_multiplier(text: &str, at: usize) -> bool {
+    multiplier().is_match(&text[at..])
 }
 
 /// Tells whether a percent sign, currency or unit stands at `at`.
@@ -526,52 +600,4 @@ pub(super) fn currency(text: &str, at: usize, previous: Option<char>) -> Option<
             .max_by_key(|(length, _)| *length)?,
     };
     Some(Found { start: at, end: at + length, kind: Kind::Currency { value: value.to_owned() } })
-}
-
-/// Returns the figure of a mention and what it counts; the elements of a list must count the same.
-fn plain(kind: &Kind) -> Option<(&str, &str)> {
-    match kind {
-        Kind::Number { value, unit } => Some((value, unit)),
-        Kind::Money { value, currency } => Some((value, currency)),
-        Kind::Percent { value } => Some((value, "%")),
-        _ => None,
-    }
-}
-
-/// Joins three or more numbers that only commas part into one list. A unit may stand after the last
-/// one only (`3, 4, 5 kW`) or after each.
-pub(super) fn join_lists(text: &str, found: &mut Vec<Found>) {
-    let mut i = 0;
-    while i < found.len() {
-        let mut j = i;
-        while j + 1 < found.len()
-            && follows(&found[j].kind, &found[j + 1].kind)
-            && is_separator(&text[found[j].end..found[j + 1].start])
-        {
-            j += 1;
-        }
-        if j - i >= 2 {
-            let values = found[i..=j]
-                .iter()
-                .filter_map(|f| plain(&f.kind).map(|(value, _)| value.to_owned()))
-                .collect();
-            let joined =
-                Found { start: found[i].start, end: found[j].end, kind: Kind::List { values } };
-            found.splice(i..=j, [joined]);
-        }
-        i += 1;
-    }
-}
-
-/// Tells whether `next` may continue a list whose latest element is `last`.
-fn follows(last: &Kind, next: &Kind) -> bool {
-    match (plain(last), plain(next)) {
-        (Some((_, last)), Some((_, next))) => last.is_empty() || last == next,
-        _ => false,
-    }
-}
-
-fn is_separator(gap: &str) -> bool {
-    let gap = gap.trim();
-    matches!(gap, "," | "，" | "、" | "/" | ", and" | "and" | "和" | "與" | "与" | "")
 }

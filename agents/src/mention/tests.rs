@@ -14,7 +14,9 @@ fn read(text: &str) -> Vec<String> {
             Kind::Period { start, end } => format!("period {start} {end}"),
             Kind::DateTime { value } => format!("time {value}"),
             Kind::Currency { value } => format!("currency {value}"),
-            Kind::List { values } => format!("list {}", values.join(" ")),
+            Kind::List { values, unit } => {
+                format!("list {} {unit}", values.join(" ")).trim_end().to_owned()
+            }
             Kind::Id { value } => format!("id {value}"),
             Kind::Hex { value } => format!("hex {value}"),
             Kind::Name { value } => format!("name {value}"),
@@ -38,7 +40,7 @@ fn amounts_rates_and_terms_have_canonical_values() {
         read("貸款三百五十萬元，年利率百分之三點一，30年"),
         ["money 3500000 ", "pct 3.1", "dur 30 year"]
     );
-    assert_eq!(read("我們工廠用電1,250,000度，排放係數0.494"), ["num 1250000 kwh", "num 0.494"]);
+    assert_eq!(read("我們工廠用電1,250,000度，排放係數0.494"), ["num 1250000 度", "num 0.494"]);
     assert_eq!(read("充電上限四千瓦"), ["num 4 kw"]);
     assert_eq!(read("thirty five thousand over five years"), ["num 35000", "dur 5 year"]);
     assert_eq!(read("贷款20万，5年期"), ["num 200000", "dur 5 year"]);
@@ -71,7 +73,7 @@ fn days_and_windows_are_resolved_against_today() {
 
 #[test]
 fn rows_of_numbers_are_one_list() {
-    assert_eq!(read("loads 3, 4.5, 6 and 7 kW"), ["list 3 4.5 6 7"]);
+    assert_eq!(read("loads 3, 4.5, 6 and 7 kW"), ["list 3 4.5 6 7 kw"]);
     assert_eq!(read("prices 0.3, 0.4, 0.5; 80 kWh"), ["list 0.3 0.4 0.5", "num 80 kwh"]);
     assert_eq!(read("between 10 and 20"), ["num 10", "num 20"]);
 }
@@ -156,4 +158,121 @@ fn days_of_retention_are_codes_and_no_bytes() {
     assert_eq!(read("show D1 D7 D30"), ["id D1", "id D7", "id D30"]);
     assert_eq!(read("bytes D1 07 D3"), ["hex D1 07 D3"]);
     assert_eq!(read("D7 20% or D7 20.5%"), ["id D7", "pct 20", "id D7", "pct 20.5"]);
+}
+
+#[test]
+fn a_capitalised_word_before_a_date_or_a_code_is_no_part_of_it() {
+    assert_eq!(read("Sold November 23, 2024"), ["date 2024-11-23"]);
+    assert_eq!(read("Bought Jan 16 2024"), ["date 2024-01-16"]);
+    assert_eq!(read("Goodwill of Jun 25 2026"), ["name Goodwill", "date 2026-06-25"]);
+    assert_eq!(
+        read("check Northern Star Shipping Ltd Sep 27 2024"),
+        ["name Northern Star Shipping Ltd", "date 2024-09-27"]
+    );
+    assert_eq!(
+        read("Decdoe SPUPYVHGTVS321221"),
+        ["name Decdoe", "id SPUPYVHGTVS321221"],
+        "a slip of the keys does not hide the number"
+    );
+    assert_eq!(read("Theresa May owes us"), ["name Theresa May"]);
+}
+
+#[test]
+fn a_capitalised_common_word_alone_is_no_name() {
+    assert_eq!(read("Peak 40 kW. Many thanks"), ["num 40 kw"]);
+    assert_eq!(read("Peak Capital Ltd"), ["name Peak Capital Ltd"]);
+    assert_eq!(read("Approve Acme Ltd"), ["name Acme Ltd"]);
+}
+
+#[test]
+fn the_numbers_of_a_numbered_list_state_nothing() {
+    assert_eq!(read("1. bill 30 kWh\n2. the same for 40 kWh"), ["num 30 kwh", "num 40 kwh"]);
+    assert_eq!(read("1. 30 kWh at 5%\n2. 40 kWh"), ["num 30 kwh", "pct 5", "num 40 kwh"]);
+    assert_eq!(read("(1) bill it; (2) add 5%"), ["pct 5"]);
+    assert_eq!(read("please: 1) bill it, 2) add 5%"), ["pct 5"]);
+    assert_eq!(read("score 1. then 2. fine"), ["num 1", "num 2"], "no line begins with a marker");
+    assert_eq!(read("Kiro (1), Zed (2)"), ["name Kiro", "num 1", "name Zed", "num 2"]);
+    assert_eq!(read("1. 5 kW"), ["num 1", "num 5 kw"], "a lone marker is a value");
+}
+
+#[test]
+fn days_glued_to_each_other_or_to_a_bay_are_read() {
+    assert_eq!(
+        read("2024-01-09/27 February 2024/3,000km/45 mths"),
+        ["date 2024-01-09", "date 2024-02-27", "num 3000 km", "dur 45 month"]
+    );
+    assert_eq!(read("2025-07-29-21 October 2025"), ["date 2025-07-29", "date 2025-10-21"]);
+    assert_eq!(read("B6 14 February 2026"), ["id B6", "date 2026-02-14"]);
+    assert_eq!(read("41 11 AB; 41 11 28"), ["hex 41 11 AB", "hex 41 11 28"]);
+    assert_eq!(read("用 B8 79分鐘"), ["id B8", "dur 79 minute"]);
+}
+
+#[test]
+fn a_number_with_another_unit_ends_a_row() {
+    let apart = ["num 0.4", "num 0.37", "num 0.38", "num 300 度"];
+    assert_eq!(read("電價 0.4，0.37，0.38，300度"), apart);
+    assert_eq!(read("7.5、2.5、1.5，2,193 戶"), ["list 7.5 2.5 1.5", "num 2193 customer"]);
+    assert_eq!(read("10、16、24、32 天"), ["list 10 16 24 32 day"]);
+    assert_eq!(read("2,954 km, 1,000 km, 9 km"), ["num 2954 km", "num 1000 km", "num 9 km"]);
+    assert_eq!(read("prices 0.5, 0.16, 0.07 GBP."), ["num 0.5", "num 0.16", "money 0.07 GBP"]);
+    assert_eq!(read("18,000、60,000元、37,406"), ["num 18000", "money 60000 ", "num 37406"]);
+    assert_eq!(read("4.2萬、4857.62、七十四個月"), ["num 42000", "num 4857.62", "dur 74 month"]);
+    let pairs = ["num 2700", "num 40000", "num 1700", "num 17073"];
+    assert_eq!(read("2,700/40,000 與 1,700/17073"), pairs);
+    assert_eq!(read("9×3.23 / 42 / 8×2"), ["num 9", "num 3.23", "num 42", "num 8", "num 2"]);
+    assert_eq!(read("1 2 3, 4 5 6"), ["list 1 2 3", "list 4 5 6"]);
+    let many: Vec<String> = (1..=13).map(|n| format!("{n} km")).collect();
+    assert!(read(&many.join(", "))[0].ends_with("12 13 km"), "too many to name one by one");
+}
+
+#[test]
+fn a_numeral_between_blanks_or_before_a_classifier_is_a_number() {
+    assert_eq!(read("權重 九，"), ["num 9"]);
+    assert_eq!(read("season 十，"), ["num 10"]);
+    assert_eq!(read("五張卡以上"), ["num 5 unit"]);
+    assert_eq!(read("前 六 列"), ["num 6 unit"]);
+    assert_eq!(read("係數零"), ["num 0"]);
+    assert_eq!(read("一張發票，一般，清零，十分好"), Vec::<String>::new());
+    assert_eq!(read("certificates at zero, a hundred pulls"), ["num 0", "num 100 pull"]);
+    assert_eq!(read("a hundred and twenty"), ["num 120"]);
+}
+
+#[test]
+fn spans_and_odds_said_in_words_have_their_values() {
+    assert_eq!(read("within half an hour"), ["dur 0.5 hour"]);
+    assert_eq!(read("Quarter-hour prices within a day"), ["dur 0.25 hour", "dur 1 day"]);
+    assert_eq!(read("半小時"), ["dur 0.5 hour"]);
+    assert_eq!(read("twice a day"), Vec::<String>::new());
+    assert_eq!(read("1 in 200 per pull"), ["pct 0.5"]);
+    assert_eq!(read("1 in 2023"), ["num 1", "period 2023-01-01 2024-01-01"]);
+}
+
+#[test]
+fn a_multiplier_or_a_unit_is_not_taken_from_the_next_word() {
+    assert_eq!(read("score: 1\nK: 50"), ["num 1", "num 50"]);
+    assert_eq!(read("elo 1,000 K 四十"), ["num 1000", "num 40"]);
+    assert_eq!(read("35 K"), ["num 35000"]);
+    assert_eq!(read("apr 5 grand"), ["num 5000"]);
+    assert_eq!(read("apr 5"), ["date 2026-04-05"]);
+    assert_eq!(read("100 m/s"), ["num 100 m/s"]);
+    assert_eq!(read("借11万分10个月还"), ["num 110000", "dur 10 month"]);
+    assert_eq!(read("百分之五"), ["pct 5"]);
+    assert_eq!(read("借 461 年息 23%"), ["num 461", "pct 23"]);
+    assert_eq!(read("5年利率6%"), ["dur 5 year", "pct 6"]);
+    assert_eq!(read("41053D"), ["id 41053D"]);
+    assert_eq!(read("卡号3535 7831 4000 8075校验位"), ["id 3535 7831 4000 8075"]);
+    assert_eq!(
+        read("apr 11,559.17 200 x 74 months"),
+        ["num 11559.17", "num 200 unit", "dur 74 month"]
+    );
+}
+
+#[test]
+fn a_product_is_its_two_figures() {
+    assert_eq!(read("344x10.38"), ["num 344", "num 10.38"]);
+    assert_eq!(read("94x56 minutes"), ["num 94", "dur 56 minute"]);
+    assert_eq!(read("12x30-minute"), ["num 12", "dur 30 minute"]);
+    assert_eq!(read("200xNT$4.36"), ["num 200", "money 4.36 TWD"]);
+    assert_eq!(read("0x7E8"), ["id 0x7E8"]);
+    assert_eq!(read("car37x100"), ["id car37x100"]);
 }

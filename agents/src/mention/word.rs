@@ -2,10 +2,11 @@
 
 use std::sync::OnceLock;
 
+use jiff::civil::Date;
 use regex::Regex;
 
-use super::number::{CODES, regex};
-use super::{Found, Kind, boundary};
+use super::number::{CODES, has_suffix, regex};
+use super::{Found, Kind, boundary, date};
 
 const QUOTES: [(char, char); 6] =
     [('"', '"'), ('“', '”'), ('「', '」'), ('『', '』'), ('《', '》'), ('‘', '’')];
@@ -49,21 +50,53 @@ pub(super) fn block(text: &str, at: usize, previous: Option<char>) -> Option<Fou
 }
 
 /// At least two spaced bytes (`41 0C 1A F8`), with a letter or a leading zero among them.
-pub(super) fn hex(text: &str, at: usize, previous: Option<char>) -> Option<Found> {
+///
+/// Bytes that follow others (`41 05 76; 41 11 28`) may be figures only; `last` is the mention before.
+pub(super) fn hex(
+    text: &str,
+    at: usize,
+    previous: Option<char>,
+    last: Option<&Found>,
+    today: Date,
+) -> Option<Found> {
     static RE: OnceLock<Regex> = OnceLock::new();
-    let bytes =
-        RE.get_or_init(|| regex(r"^(?:0x)?[0-9A-Fa-f]{2}(?:[ :](?:0x)?[0-9A-Fa-f]{2}){1,}\b"));
+    let bytes = RE
+        .get_or_init(|| regex(r"^(?:0x)?[0-9A-Fa-f]{2}(?:[ :](?:0x)?[0-9A-Fa-f]{2}){1,}(?-u:\b)"));
     if !boundary(previous) {
         return None;
     }
     let found = bytes.find(&text[at..])?;
     let value = found.as_str();
+    // "B6 14 February 2026" is a bay and a day.
+    let gaps = value.match_indices(' ');
+    let day = gaps
+        .map(|(gap, _)| gap)
+        .find(|gap| date::scan(text, at + gap + 1, Some(' '), None, today).is_some());
+    let value = day.map_or(value, |gap| &value[..gap]);
+    // "B8 79分鐘" is a bay and a span.
+    let figures = |t: &str| t.chars().all(|c| c.is_ascii_digit());
+    let value = match value.rsplit_once(' ') {
+        Some((head, tail)) if figures(tail) && has_suffix(text, at + value.len()) => head,
+        _ => value,
+    };
     let tokens: Vec<&str> = value.split([' ', ':']).collect();
-    let telling = tokens.iter().any(|t| {
-        let has_letter = t.chars().any(|c| c.is_ascii_alphabetic());
-        let has_digit = t.chars().any(|c| c.is_ascii_digit());
-        (has_letter && has_digit) || t.starts_with('0') || matches!(*t, "FF" | "ff" | "AA" | "aa")
+    let follows = last.is_some_and(|l| {
+        matches!(l.kind, Kind::Hex { .. })
+            && matches!(text[l.end..at].trim(), ";" | "," | "；" | "，" | "、")
     });
+    if tokens.len() < 2 {
+        return None;
+    }
+    let letters = |t: &str| t.chars().any(|c| c.is_ascii_alphabetic());
+    let digits = |t: &str| t.chars().any(|c| c.is_ascii_digit());
+    let telling = follows && tokens.len() >= 3
+        || tokens.iter().any(|t| {
+            (letters(t) && digits(t))
+            || t.starts_with('0')
+            || matches!(*t, "FF" | "ff" | "AA" | "aa")
+            // "41 11 AB": two letters among figures, in capitals as no word is.
+            || tokens.len() >= 3 && digits(tokens[0]) && t.chars().all(|c| c.is_ascii_uppercase())
+        });
     let clock = value.contains(':') && tokens.len() <= 3;
     // "D1 D7" are days of retention; a payload of such bytes alone is unheard of.
     let days = tokens
@@ -82,7 +115,7 @@ pub(super) fn hex(text: &str, at: usize, previous: Option<char>) -> Option<Found
 pub(super) fn long_id(text: &str, at: usize, previous: Option<char>) -> Option<Found> {
     static RE: OnceLock<Regex> = OnceLock::new();
     let grouped = RE.get_or_init(|| {
-        regex(r"^(?:[A-Z]{2}\d{2}(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,4})?|\d{4}(?:[ -]\d{4}){3}|\d{11,})\b")
+        regex(r"^(?:[A-Z]{2}\d{2}(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,4})?|\d{4}(?:[ -]\d{4}){3}|\d{11,})(?-u:\b)")
     });
     if !boundary(previous) {
         return None;
@@ -135,15 +168,13 @@ fn is_ordinal(value: &str) -> bool {
 }
 
 /// Words that begin a sentence or a clause with a capital without being a name.
-const NOT_NAMES: &str = " a an and any are at because before bill by calculate can check compare compute could create decode did do does evaluate find finish for forecast from get give given grant has have hello help hey hi how i if in is it its just let list look make map match may me my no not of on once open our pay plan please pull put rank rate read refund run schedule score screen see show should since so split sum tell than thanks that the their then there they this to today total translate two under use validate verify want was we were what when where which who why will with work would yes you your after also as but explain estimate book opt answer between customer player account order invoice issue date day loan battery plant site depot vehicle car engine vin iban bic lei dtc can obd uds var apr irr npv xirr pv ev ai api id usd kw kwh mwh mw co2 saidi saifi caidi maifi glicko elo openskill level hard soft pity dau arpu ok hmm btw asap fyi re mom boss cohort cohorts";
+const NOT_NAMES: &str = " a an and any are at because before bill by calculate can check compare compute could create decode did do does evaluate find finish for forecast from get give given grant has have hello help hey hi how i if in is it its just let list look make map match may me my no not of on once open our pay plan please pull put rank rate read refund run schedule score screen see show should since so split sum tell than thanks that the their then there they this to today total translate two under use validate verify want was we were what when where which who why will with work would yes you your after also as but explain estimate book opt answer between customer player account order invoice issue date day loan battery plant site depot vehicle car engine vin iban bic lei dtc can obd uds var apr irr npv xirr pv ev ai api id usd kw kwh mwh mw co2 saidi saifi caidi maifi glicko elo openskill level hard soft pity dau arpu ok hmm btw asap fyi re mom boss cohort cohorts sold bought delivered beginning starting start approve predict settle send convert add assume suppose leave keep reply ";
+
+/// Words that name nobody when they stand alone, yet may begin a name (`Peak Capital Ltd`).
+const NO_NAME_ALONE: &str = " many peak load gross interim event sale sales discount trade-in opponent rating score old new battery start system period maximum minimum average some most each every both only another next last first second third previous current thanks sorry again energy power price prices cost costs rate rates term total amount principal interest deposit quantity received ordered billed control treatment baseline weight odometer mileage warranty repair service history off-peak night daytime ";
 
 /// One or more capitalised Latin words that name someone or something.
-pub(super) fn name(
-    text: &str,
-    at: usize,
-    previous: Option<char>,
-    _before: &[Found],
-) -> Option<Found> {
+pub(super) fn name(text: &str, at: usize, previous: Option<char>, today: Date) -> Option<Found> {
     static RE: OnceLock<Regex> = OnceLock::new();
     let words = RE.get_or_init(|| {
         regex(r"^\p{Lu}[\p{L}'’.&-]*(?: (?:(?:de|del|della|di|da|van|von|der|den|bin|ibn|al|el|la|le|of|and|&) ){0,2}\p{Lu}[\p{L}'’.&-]*)*")
@@ -156,14 +187,35 @@ pub(super) fn name(
     if found.chars().any(crate::lang::is_cjk) && !found.is_ascii() {
         return None;
     }
+    let found = before_other(text, at, found, today);
     let found = found.trim_end_matches(['.', '-', '&', '\'', '’']);
     let found = found.strip_suffix("'s").or_else(|| found.strip_suffix("’s")).unwrap_or(found);
-    let first = found.split(' ').next()?;
-    if ordinary(first) || CODES.contains(&first) || found.chars().count() < 2 {
+    let (first, more) = found.split_once(' ').map_or((found, false), |(first, _)| (first, true));
+    let common = ordinary(first) || !more && listed(NO_NAME_ALONE, first);
+    if common || CODES.contains(&first) || found.chars().count() < 2 {
         return None;
     }
     let end = at + found.len();
     Some(Found { start: at, end, kind: Kind::Name { value: found.to_owned() } })
+}
+
+/// Cuts a run of capitalised words before a date (`Ltd Sep 27 2024`) or a code (`Decode SPUP123`)
+/// and drops the joining word that this leaves at its end.
+fn before_other<'t>(text: &str, at: usize, run: &'t str, today: Date) -> &'t str {
+    let starts = std::iter::once(0).chain(run.match_indices(' ').map(|(gap, _)| gap + 1));
+    let other = starts.into_iter().find(|&start| {
+        let glued = run[start..].find(' ').is_none()
+            && text[at + run.len()..]
+                .starts_with(|c: char| c.is_ascii_digit() || matches!(c, '_' | '@'));
+        glued || date::scan(text, at + start, Some(' '), None, today).is_some()
+    });
+    let mut kept = other.map_or(run, |start| run[..start].trim_end());
+    while let Some((head, last)) = kept.rsplit_once(' ')
+        && last.starts_with(|c: char| c.is_lowercase() || c == '&')
+    {
+        kept = head;
+    }
+    kept
 }
 
 /// Virtual currencies by the words that players and designers use, longest first where one begins
@@ -209,8 +261,11 @@ pub(super) fn coin(text: &str, at: usize, previous: Option<char>) -> Option<Foun
 }
 
 fn ordinary(word: &str) -> bool {
-    NOT_NAMES.contains(&format!(" {} ", word.to_lowercase().trim_end_matches(['\'', '.'])))
-        || word.contains("'") && word.len() <= 6
+    listed(NOT_NAMES, word) || word.contains("'") && word.len() <= 6
+}
+
+fn listed(words: &str, word: &str) -> bool {
+    words.contains(&format!(" {} ", word.to_lowercase().trim_end_matches(['\'', '.'])))
 }
 
 /// Describes a code by its shape, for the planner: `vin`, `iban`, or letters with `#` for digits.

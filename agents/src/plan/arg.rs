@@ -255,14 +255,21 @@ impl Slot {
             && value.contains('/')
         {
             // D1/D7/D30 is one code to the eye and three days to the trade.
-            let days = value.split('/').map(|part| day_of_code(&self.name, part));
+            let mut parts = value.split('/');
+            let first = parts.next().map(|part| day_of_code(&self.name, part));
+            // D1/7/30 leaves the letter out after the first.
+            let days = first.into_iter().chain(parts.map(|part| {
+                let code =
+                    if part.starts_with(['D', 'd']) { part.to_owned() } else { format!("D{part}") };
+                day_of_code(&self.name, &code)
+            }));
             return days.map(|day| Some(Value::from(day?.to_i64()?))).collect();
         }
-        let Kind::List { values } = &mention.kind else { return None };
+        let Kind::List { values, unit } = &mention.kind else { return None };
         values
             .iter()
             .map(|value| {
-                let kind = Kind::Number { value: value.clone(), unit: String::new() };
+                let kind = unit::kind_of(value, unit);
                 self.resolve(&Mention { kind, ..mention.clone() }, locale)
             })
             .collect()
@@ -272,6 +279,12 @@ impl Slot {
         match &mention.kind {
             Kind::Money { value, .. } => value.parse().ok(),
             Kind::Number { value, unit } if unit.is_empty() || unit::counts(unit) => {
+                value.parse().ok()
+            }
+            // Hours and tonnes are billed by quantity.
+            Kind::Number { value, .. } | Kind::Duration { value, .. }
+                if self.name.ends_with("quantity") =>
+            {
                 value.parse().ok()
             }
             _ => None,

@@ -87,12 +87,13 @@ impl Offer<'_> {
     fn property(&self, shape: &Shape) -> Option<Value> {
         match shape {
             Shape::One(slot) => {
-                let references = self.references(slot);
+                let references = self.references(slot, true);
                 (!references.is_empty()).then(|| json!({"enum": references}))
             }
             Shape::Many(slot) => {
                 let lists = self.lists(slot);
-                let singles = self.references(slot);
+                // In "3, 4, 5 kW" the unit stands after the last one only.
+                let singles = self.references(slot, false);
                 let many = json!({
                     "type": "array", "items": {"enum": singles}, "minItems": 1, "maxItems": MAX_ITEMS,
                 });
@@ -124,15 +125,15 @@ impl Offer<'_> {
         (possible && any).then_some(object)
     }
 
-    /// Returns the references that fit a slot. Where the request states its very unit (a percentage
-    /// for a rate, kilowatt-hours for an energy), bare numbers are left out.
-    fn references(&self, slot: &Slot) -> Vec<String> {
+    /// Returns the references that fit a slot. Where `strict`, and the request states its very unit
+    /// (a percentage for a rate, kilowatt-hours for an energy), bare numbers are left out.
+    fn references(&self, slot: &Slot, strict: bool) -> Vec<String> {
         let fit: Vec<&Mention> = self
             .mentions
             .iter()
             .filter(|mention| slot.resolve(mention, self.locale).is_some())
             .collect();
-        let exact = fit.iter().any(|mention| slot.states_unit(mention));
+        let exact = strict && fit.iter().any(|mention| slot.states_unit(mention));
         let fields = self.fields.iter().filter(|field| field.fills(slot, self.locale));
         fit.into_iter()
             .filter(|mention| !exact || slot.states_unit(mention))

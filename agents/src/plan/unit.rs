@@ -61,7 +61,9 @@ const ENDINGS: [(&str, Unit); 22] = [
 ];
 
 /// Units of mentions by factor to a base unit.
-const SCALES: [(&str, &str, &str); 13] = [
+const SCALES: [(&str, &str, &str); 14] = [
+    // 度 is also a degree.
+    ("度", "kwh", "1"),
     ("kwh", "kwh", "1"),
     ("mwh", "kwh", "1000"),
     ("gwh", "kwh", "1000000"),
@@ -97,6 +99,22 @@ pub(crate) fn states(unit: Unit, kind: &Kind) -> bool {
 /// Tells whether a unit only counts things, so that the bare number is meant.
 pub(crate) fn counts(unit: &str) -> bool {
     matches!(unit, "unit" | "pull" | "player" | "customer" | "period")
+}
+
+/// Returns what one element of a list states, given what all of them count.
+pub(crate) fn kind_of(value: &str, unit: &str) -> Kind {
+    let (value, unit) = (value.to_owned(), unit.to_owned());
+    match unit.as_str() {
+        "%" => Kind::Percent { value },
+        "¤" => Kind::Money { value, currency: String::new() },
+        "second" | "minute" | "hour" | "day" | "week" | "month" | "quarter" | "year" => {
+            Kind::Duration { value, unit }
+        }
+        code if code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase()) => {
+            Kind::Money { value, currency: unit }
+        }
+        _ => Kind::Number { value, unit },
+    }
 }
 
 /// Converts a mention into the unit of the argument `name`.
@@ -136,7 +154,7 @@ fn number(value: Decimal, said: &str, unit: Option<Unit>) -> Option<Decimal> {
     }
     match unit {
         Some(Unit::Percent) if said == "bp" => value.checked_div(Decimal::ONE_HUNDRED),
-        Some(Unit::Measure("celsius")) if said == "celsius" => Some(value),
+        Some(Unit::Measure("celsius")) if matches!(said, "celsius" | "度") => Some(value),
         // "0.4 kg per kWh": the words after the kilograms are read as text.
         Some(Unit::Measure("kg/kwh")) if said == "kg" => Some(value),
         Some(Unit::Measure(wanted)) => {

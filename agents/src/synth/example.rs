@@ -104,6 +104,9 @@ pub(super) const GROUP: usize = 16;
 /// Share of groups whose tools go by other names.
 const MASKED: f64 = 0.4;
 
+/// Draws of an element of an array after the first, until it differs from those before it.
+const REDRAWS: usize = 4;
+
 /// Share of complete calls after which an example says that nothing else was asked for.
 const ENDS: f64 = 0.25;
 
@@ -140,6 +143,17 @@ pub(super) struct Rendered {
 pub(super) struct Made {
     pub(super) steps: Vec<(Prompt, String)>,
     pub(super) calls: Vec<Call>,
+}
+
+impl Rendered {
+    /// Tells whether another element of the same array already has this value, which nobody says
+    /// twice of codes or of plain elements (`evidence D09, D09`).
+    fn states(&self, path: &str, kind: &str, intent: &Intent) -> bool {
+        let family = starred(path);
+        let distinct = family.ends_with(".*") || matches!(kind, "id" | "vin");
+        let mut others = self.said.iter().filter(|(other, ..)| other != path);
+        distinct && others.any(|(other, _, said)| said == intent && starred(other) == family)
+    }
 }
 
 /// Path, span of the words and meaning of one slot.
@@ -500,8 +514,16 @@ impl<'a> Maker<'a> {
                     };
                     let before = rendered.text.clone();
                     let place = Place { before: &before, after, lang };
-                    let said = say(spec, place, earliest, &mut self.chance)
-                        .ok_or_else(|| Rejected::NoSlot(path.clone()))?;
+                    let mut draw = || {
+                        say(spec, place, earliest, &mut self.chance)
+                            .ok_or_else(|| Rejected::NoSlot(path.clone()))
+                    };
+                    let mut said = draw()?;
+                    for _ in 0..REDRAWS {
+                        if rendered.states(path, &spec.kind, &said.intent) {
+                            said = draw()?;
+                        }
+                    }
                     earliest = day_of(&said.intent).or(earliest);
                     let said = self.quoted(said, spec.kind.as_str(), lang, &before, after);
                     let start = rendered.text.len();

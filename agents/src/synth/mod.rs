@@ -78,6 +78,19 @@ pub struct SlotSpec {
     pub max_len: Option<usize>,
 }
 
+impl SlotSpec {
+    /// Returns codes as the slot draws them, one of each pattern, where it draws codes.
+    pub fn codes(&self) -> Vec<String> {
+        if !matches!(self.kind.as_str(), "id" | "dataset" | "hex" | "vin" | "text") {
+            return Vec::new();
+        }
+        let mut chance = <say::Chance as rand::SeedableRng>::seed_from_u64(1);
+        let drawn = self.patterns.iter().map(|pattern| say::pattern(pattern, &mut chance));
+        let vin = (self.kind == "vin").then(|| "WBA3A5C50CF256551".to_owned());
+        drawn.chain(say::options(self)).chain(vin).collect()
+    }
+}
+
 /// Phrases of one language.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -281,15 +294,16 @@ impl Phrase {
 
     /// Returns the words without the slots.
     pub fn words(&self) -> String {
-        let words: Vec<&str> = self
-            .pieces
-            .iter()
-            .map(|piece| match piece {
-                Piece::Text(text) => text.as_str(),
-                Piece::Slot(_) => " ",
-            })
-            .collect();
-        words.concat()
+        self.words_with(|_| String::new())
+    }
+
+    /// Returns the words with something in place of each slot.
+    pub fn words_with(&self, said: impl Fn(&str) -> String) -> String {
+        let words = self.pieces.iter().map(|piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Slot(path) => format!(" {} ", said(path)),
+        });
+        words.collect()
     }
 }
 
@@ -301,7 +315,7 @@ mod tests {
     fn a_phrase_has_pieces_and_implied_arguments() {
         let phrase = Phrase::parse("pmt {principal} @ {rate} => repayment=interest_only; rows=12");
         assert_eq!(phrase.slots().collect::<Vec<_>>(), ["principal", "rate"]);
-        assert_eq!(phrase.words(), "pmt   @  ");
+        assert_eq!(phrase.words(), "pmt    @   ");
         assert_eq!(phrase.constants[0], ("repayment".to_owned(), Value::from("interest_only")));
         assert_eq!(phrase.constants[1], ("rows".to_owned(), Value::from(12)));
         assert_eq!(Phrase::parse(&phrase.write()), phrase);

@@ -53,6 +53,12 @@ impl Place<'_> {
         self.lang == "zh-Hant"
     }
 
+    /// Tells whether a Chinese numeral may stand here: nobody writes `D七`, `K=九` or `十x100`.
+    fn takes_numeral(&self) -> bool {
+        let sign = |c: char| c.is_ascii_graphic() || matches!(c, '×' | '／' | '＝' | '±');
+        !self.before.trim_end().ends_with(sign) && !self.after.starts_with(sign)
+    }
+
     /// Tells whether the phrase itself writes the unit or sign of the number.
     fn has_unit(&self) -> bool {
         let next = self.after.trim_start();
@@ -104,7 +110,7 @@ pub(super) fn say(
     }
 }
 
-fn options(spec: &SlotSpec) -> Vec<String> {
+pub(super) fn options(spec: &SlotSpec) -> Vec<String> {
     match &spec.values {
         Some(toml::Value::Array(values)) => {
             values.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()
@@ -175,7 +181,9 @@ fn digits(value: Decimal, place: Place<'_>, chance: &mut Chance) -> String {
     if value.is_sign_negative() || value < Decimal::from(1000) {
         let small = value.to_u32().filter(|n| value.is_integer() && (2..100).contains(n));
         return match small {
-            Some(n) if !place.english() && chance.random_bool(0.12) => chinese(n.into()),
+            Some(n) if !place.english() && place.takes_numeral() && chance.random_bool(0.12) => {
+                chinese(n.into())
+            }
             _ => plain,
         };
     }
@@ -228,10 +236,18 @@ fn chinese(n: u64) -> String {
     out
 }
 
+/// Writes out a short form before a unit or a currency: nobody says `2kkm` or `8.8 grand dollars`.
+fn spelled(words: String, value: Decimal, glued: bool) -> String {
+    let short = glued && words.ends_with(|c: char| c.is_ascii_alphabetic());
+    if short || words.ends_with("grand") { grouped(value) } else { words }
+}
+
 fn money(spec: &SlotSpec, place: Place<'_>, chance: &mut Chance) -> Said {
     let value = draw(spec, spec.decimals.unwrap_or(2), chance);
     let number = digits(value, place, chance);
-    let words = if place.has_unit() || chance.random_bool(0.45) {
+    let bare = !place.has_unit() && chance.random_bool(0.45);
+    let number = if bare { number } else { spelled(number, value, false) };
+    let words = if place.has_unit() || bare {
         number
     } else if place.english() {
         match chance.random_range(0..6u8) {
@@ -260,7 +276,13 @@ fn measure(spec: &SlotSpec, place: Place<'_>, chance: &mut Chance) -> Said {
     let value = draw(spec, spec.decimals.unwrap_or(2), chance);
     let bare = |chance: &mut Chance| digits(value, place, chance);
     let Some(unit) = spec.unit.as_deref().filter(|_| !place.has_unit()) else {
-        return Said { intent: Intent::Number(value), words: bare(chance) };
+        let words = bare(chance);
+        let words = if place.has_unit() {
+            spelled(words, value, !place.after.starts_with(' '))
+        } else {
+            words
+        };
+        return Said { intent: Intent::Number(value), words };
     };
     let scaled: Vec<(&String, Decimal)> = spec
         .units
@@ -274,8 +296,9 @@ fn measure(spec: &SlotSpec, place: Place<'_>, chance: &mut Chance) -> Said {
         Some((unit, number)) if chance.random_bool(0.4) => (unit.as_str(), *number),
         _ => (unit, value),
     };
-    let number = digits(number, place, chance);
-    let words = format!("{number}{}", unit_words(unit, place, chance));
+    let unit = unit_words(unit, place, chance);
+    let number = spelled(digits(number, place, chance), number, !unit.starts_with(' '));
+    let words = format!("{number}{unit}");
     Said { intent: Intent::Number(value), words }
 }
 
@@ -459,7 +482,7 @@ fn currency(code: &str, place: Place<'_>, chance: &mut Chance) -> String {
     if chance.random_bool(0.5) { word.to_owned() } else { code.to_owned() }
 }
 
-fn pattern(pattern: &str, chance: &mut Chance) -> String {
+pub(super) fn pattern(pattern: &str, chance: &mut Chance) -> String {
     pattern
         .chars()
         .map(|c| match c {
@@ -490,7 +513,18 @@ fn list(spec: &SlotSpec, place: Place<'_>, chance: &mut Chance) -> Said {
         Some("integer") => 0,
         _ => spec.decimals.unwrap_or(2),
     };
-    let values: Vec<Decimal> = (0..count).map(|_| draw(spec, decimals, chance)).collect();
+    let mut values: Vec<Decimal> = Vec::with_capacity(count);
+    for tries in 0.. {
+        if values.len() >= count {
+            break;
+        }
+        let value = draw(spec, decimals, chance);
+        // Whole numbers in a row name days or positions, and nobody names one twice.
+        let repeated = spec.of.as_deref() == Some("integer") && values.contains(&value);
+        if !repeated || tries > 20 * count {
+            values.push(value);
+        }
+    }
     let texts: Vec<String> = values.iter().map(ToString::to_string).collect();
     let joiner = match (place.english(), chance.random_range(0..3u8)) {
         (false, 0) => "、",

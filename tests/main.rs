@@ -12,6 +12,7 @@ mod dashboard;
 mod datasets;
 mod jobs;
 mod pack;
+mod sets;
 mod startup;
 mod support;
 mod tenancy;

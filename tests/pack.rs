@@ -15,12 +15,12 @@ fn pack(arguments: &[&str]) -> Output {
     done
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Copies a shipped pack into a folder, so that it can be broken.
-fn copy_of(name: &str, to: &Path) -> PathBuf {
+pub(crate) fn copy_of(name: &str, to: &Path) -> PathBuf {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agents/packs").join(name);
     let to = to.join(name);
     copy(&from, &to);

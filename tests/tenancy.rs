@@ -1,9 +1,12 @@
 //! What the catalogue must say, and what two tenants must not see of each other.
 
 use agents::dataset::Mapping;
+use agents::synth::Consent;
 use server::dataset::{Job, Upload, import};
 use server::postgres::{Cluster, checked_folder};
-use server::store::{Address, NewRun, NewTenant, Store, StoreError, TenantId, hash_of};
+use server::store::{
+    Address, Judgement, NewRun, NewTenant, RunSource, Store, StoreError, TenantId, hash_of,
+};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::support::Folder;
@@ -42,6 +45,9 @@ async fn tenant(store: &Store, slug: &str) -> TenantId {
     tx.request_approval(run, 0, "act", &serde_json::json!({}), "00").await.unwrap();
     tx.start_effect("same key", "act", &serde_json::json!({}), "00", "EF-1").await.unwrap();
     tx.record_usage(run, 1, 2, 3, 4.0).await.unwrap();
+    tx.set_consent(RunSource::Api, Consent::Own, "seed").await.unwrap();
+    let calls = serde_json::json!([]);
+    tx.judge_run(run, Judgement::Accepted, "", &calls, "seed").await.unwrap();
     tx.commit().await.unwrap();
     let job = Job {
         id: "load".to_owned(),
@@ -62,6 +68,7 @@ pub(crate) fn new_run(key: &str, request: &str) -> NewRun {
         pack: "energy".to_owned(),
         request: request.to_owned(),
         lang: "en".to_owned(),
+        source: RunSource::Api,
         idempotency_key: Some(key.to_owned()),
         first_type: "run.created",
         first: serde_json::json!({ "type": "run.created", "request": request }),

@@ -3,6 +3,7 @@
 //! A template says a tool's numbers; nothing here computes one. Sentences of the platform are in
 //! [`phrase`], in the three languages.
 
+mod facts;
 mod phrase;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::pack::{Pack, PackError};
 use crate::plan::{CallPlan, Origin};
 use crate::tool::ToolSpec;
 
+pub use facts::unfounded;
 pub use phrase::Phrase;
 
 /// The compiled answer templates of a pack.
@@ -60,16 +62,35 @@ impl Answers {
         result: &Value,
         lang: &str,
     ) -> Result<String, String> {
-        let names = [format!("{tool}.{lang}"), format!("{tool}.en")];
-        let Some(template) = names.iter().find_map(|name| self.templates.get_template(name).ok())
-        else {
-            return Ok(listing(result));
-        };
+        let Some(template) = self.template(tool, lang) else { return Ok(listing(result)) };
         let view = context! { result => Serde(result), args => Serde(arguments) };
         template
             .render(view)
             .map(|text| text.trim().to_owned())
             .map_err(|error| format!("{error:#}"))
+    }
+
+    /// Says a result as [`Answers::say`] does and returns the numbers of the answer that neither the
+    /// result nor the arguments state.
+    ///
+    /// # Errors
+    /// A fault of the template, with its line.
+    pub fn unfounded(
+        &self,
+        tool: &str,
+        arguments: &Value,
+        result: &Value,
+        lang: &str,
+    ) -> Result<Vec<String>, String> {
+        let text = self.say(tool, arguments, result, lang)?;
+        let template = self.template(tool, lang);
+        let words = template.as_ref().map_or("", |template| template.source());
+        Ok(unfounded(&text, &[result, arguments], words))
+    }
+
+    fn template(&self, tool: &str, lang: &str) -> Option<minijinja::Template<'_, '_>> {
+        let names = [format!("{tool}.{lang}"), format!("{tool}.en")];
+        names.iter().find_map(|name| self.templates.get_template(name).ok())
     }
 
     /// Builds the answer of a run from its calls and their results.

@@ -38,6 +38,7 @@ fn examples() -> Vec<Example> {
                 group: format!("toy/{tool}"),
                 lang: if turn < 2 { "en".into() } else { "zh-Hant".into() },
                 split: if pair % 9 == 8 { "heldout".into() } else { "train".into() },
+                source: String::new(),
             });
         }
     }

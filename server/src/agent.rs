@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::host::Host;
 use crate::jobs::{Entry, Step, Stepper};
-use crate::store::{NewRun, Tenant};
+use crate::store::{NewRun, RunSource, Tenant};
 
 /// The agents by the name of their pack.
 pub struct Agents(BTreeMap<String, Agent>);
@@ -42,7 +42,7 @@ impl Agents {
     }
 }
 
-/// Returns the run that a request makes, with the first event of its journal.
+/// Returns the run that a request over the API makes, with the first event of its journal.
 ///
 /// The store writes the identifier of the run into the event, which is not known before.
 pub fn new_run(agent: &str, pack: &str, request: &str, idempotency_key: Option<String>) -> NewRun {
@@ -52,6 +52,7 @@ pub fn new_run(agent: &str, pack: &str, request: &str, idempotency_key: Option<S
         pack: pack.to_owned(),
         request: request.to_owned(),
         lang: lang.to_owned(),
+        source: RunSource::Api,
         idempotency_key,
         first_type: "run.created",
         first: json!({

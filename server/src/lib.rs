@@ -21,4 +21,6 @@ pub mod planner;
 pub mod postgres;
 pub mod state;
 pub mod store;
+pub mod teacher;
+pub mod training;
 pub mod view;

@@ -41,7 +41,8 @@ impl Shortlister {
                 let said = |slot: &str| codes.get(slot).cloned().unwrap_or_default();
                 for lang in LANGS {
                     let phrases = template.phrases(lang).call.iter();
-                    texts.extend(phrases.map(|p| (index, false, Phrase::parse(p).words_with(said))));
+                    texts
+                        .extend(phrases.map(|p| (index, false, Phrase::parse(p).words_with(said))));
                 }
             }
         }

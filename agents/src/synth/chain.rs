@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 
 use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
-use runtime::Prompt;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::example::{Maker, Stated};
+use super::example::{Made, Maker, Stated};
 use super::point::{end, put, step_of};
 use super::vary::framed;
 use super::{Example, LANGS, Phrase, Piece, Rejected, Template};
@@ -108,6 +107,15 @@ impl Chain {
         }
     }
 
+    /// As [`Chain::phrases`], to add some.
+    pub(super) fn phrases_mut(&mut self, lang: &str) -> &mut Vec<String> {
+        match lang {
+            "zh-Hant" => &mut self.zh_hant,
+            "zh-Hans" => &mut self.zh_hans,
+            _ => &mut self.en,
+        }
+    }
+
     /// Returns the paths of the arguments that the chain states for a tool.
     pub(super) fn arguments_of(&self, tool: &str) -> Vec<String> {
         let mut paths: Vec<String> = Vec::new();
@@ -160,7 +168,9 @@ impl Maker<'_> {
         shortlist: &[String],
     ) -> Vec<Example> {
         let templates = self.templates;
-        let near = |chain: &&Chain| chain.tools.iter().all(|tool| shortlist.contains(tool));
+        let near = |chain: &&Chain| {
+            !chain.phrases(lang).is_empty() && chain.tools.iter().all(|t| shortlist.contains(t))
+        };
         let written: Vec<&Chain> = templates.chains.iter().filter(near).collect();
         let (chain, phrase, text) = match written.choose(&mut self.chance) {
             Some(chain) if self.chance.random_bool(WRITTEN) => {
@@ -185,9 +195,34 @@ impl Maker<'_> {
             for lang in LANGS {
                 for text in chain.phrases(lang) {
                     let phrase = Phrase::parse(text);
-                    let _ = self.render_chain(chain, lang, (text, &phrase), &chain.tools);
+                    self.insist(|maker| {
+                        maker.render_chain(chain, lang, (text, &phrase), &chain.tools)
+                    });
                 }
             }
+        }
+    }
+
+    /// Draws two phrases, joins them and writes the whole as one phrase of a chain.
+    pub(super) fn pair(&mut self, lang: &'static str) -> Option<(Chain, String)> {
+        let templates = self.templates;
+        let tools: Vec<(&String, &Template)> = templates.tools.iter().collect();
+        let (anchor, template) = *tools.choose(&mut self.chance)?;
+        let shortlist = self.shortlist(anchor, template)?;
+        let (chain, phrase, _) = self.joined(anchor, lang, &shortlist)?;
+        Some((chain, phrase.write()))
+    }
+
+    /// Tells whether a phrase, rendered once, is read back; nothing is counted.
+    pub(super) fn reads_back(&mut self, chain: &Chain, lang: &'static str, text: &str) -> bool {
+        let (phrase, mut shown) = (Phrase::parse(text), String::new());
+        let templates = self.templates;
+        match chain.tools.as_slice() {
+            [tool] => templates.tools.get(tool).is_some_and(|template| {
+                let shortlist = std::slice::from_ref(tool);
+                self.try_call((tool, template), lang, &phrase, shortlist, &mut shown).is_ok()
+            }),
+            tools => self.try_chain(chain, lang, &phrase, tools, &mut shown).is_ok(),
         }
     }
 
@@ -200,7 +235,8 @@ impl Maker<'_> {
     ) -> Vec<Example> {
         let group = format!("{}/chain", self.pack.manifest.id);
         let mut shown = text.to_owned();
-        match self.try_chain(chain, lang, phrase, shortlist, &mut shown) {
+        let made = self.try_chain(chain, lang, phrase, shortlist, &mut shown);
+        match made.and_then(|made| self.passed(made, lang, text)) {
             Ok(steps) => self.examples(steps.into_iter(), &group, lang, text),
             Err(why) => {
                 let entry = self.report.rejected.entry((group, why)).or_insert((0, shown));
@@ -254,14 +290,14 @@ impl Maker<'_> {
         phrase: &Phrase,
         shortlist: &[String],
         shown: &mut String,
-    ) -> Result<Vec<(Prompt, String)>, Rejected> {
+    ) -> Result<Made, Rejected> {
         let rendered = self.render(&self.merged(chain), phrase, lang)?;
         shown.clone_from(&rendered.text);
         let mentions = mention::find(&rendered.text, self.today);
         let cards: Vec<&Card> = shortlist.iter().filter_map(|n| self.desk.card(n)).collect();
         let (mut fields, mut withs): (Vec<Field>, Vec<Value>) = (Vec::new(), Vec::new());
         let mut prompt = self.prompt(&rendered.text, &mentions, shortlist);
-        let mut steps = Vec::new();
+        let (mut steps, mut calls) = (Vec::new(), Vec::new());
         for (step, tool) in chain.tools.iter().enumerate() {
             let unknown = || Rejected::NoArgument(tool.clone());
             let card = self.desk.card(tool).ok_or_else(unknown)?;
@@ -283,9 +319,9 @@ impl Maker<'_> {
             }
             let completion = step_of(card, &with);
             let offer = self.offer(&rendered.text, &mentions, step, &fields);
-            if !self.verify(card, &offer, &completion)? {
-                return Err(Rejected::Schema(format!("step {} lacks an argument", step + 1)));
-            }
+            let lacks = || Rejected::Schema(format!("step {} lacks an argument", step + 1));
+            let arguments = self.verify(card, &offer, &completion)?.ok_or_else(lacks)?;
+            calls.push((tool.clone(), arguments));
             steps.push((prompt.clone(), completion.clone()));
             withs.push(with);
             fields.extend(Field::of(step, &card.spec));
@@ -293,7 +329,7 @@ impl Maker<'_> {
             prompt = Desk::after(prompt, &completion, &outlook);
         }
         steps.push((prompt, end()));
-        Ok(steps)
+        Ok(Made { steps, calls })
     }
 
     /// The slots of all steps, each path with its step before it.

@@ -14,7 +14,8 @@ use super::mask::Mask;
 use super::point::{end, intent_of, point, put, starred, step_of};
 use super::say::{Chance, Intent, Place, Said, say};
 use super::vary::{simplified, vary};
-use super::{LANGS, Phrase, Piece, Template, Templates};
+use super::verify::{Call, Checks};
+use super::{LANGS, Phrase, Piece, Source, Template, Templates};
 use crate::mention::{self, Mention};
 use crate::pack::{Pack, PackError};
 use crate::plan::arg::{Locale, shape_at};
@@ -34,6 +35,8 @@ pub struct Example {
     pub lang: &'static str,
     /// True when the phrase is kept out of training.
     pub held_out: bool,
+    /// Who gave it.
+    pub source: Source,
 }
 
 impl Example {
@@ -48,13 +51,18 @@ impl Example {
                 Segment::Text(text) => json!({ "text": text }),
             })
             .collect();
-        json!({
+        let mut line = json!({
             "prompt": segments,
             "completion": self.completion,
             "group": self.group,
             "lang": self.lang,
             "split": if self.held_out { "heldout" } else { "train" },
-        })
+            "source": self.source.to_string(),
+        });
+        if let Source::Run { consent, .. } = self.source {
+            line["consent"] = json!(consent.name());
+        }
+        line
     }
 }
 
@@ -69,6 +77,14 @@ pub enum Rejected {
     NotFound(String),
     /// A value breaks the tool's schema.
     Schema(String),
+    /// The tool refuses the call on the pack's fixtures.
+    Execution(String),
+    /// The answer says a number that neither the result nor the arguments state.
+    Facts(String),
+    /// The request is near an evaluation case.
+    Case(String),
+    /// The request shares a run of words with a text of another source.
+    Outside(String),
 }
 
 /// Examples by outcome, for the data card.
@@ -78,10 +94,12 @@ pub struct Report {
     pub made: BTreeMap<(String, &'static str), usize>,
     /// Phrases rejected, by group and reason, with one rendering each.
     pub rejected: BTreeMap<(String, Rejected), (usize, String)>,
+    /// Examples that repeated another one word for word.
+    pub repeated: usize,
 }
 
 /// Examples that share a shortlist.
-const GROUP: usize = 16;
+pub(super) const GROUP: usize = 16;
 
 /// Share of groups whose tools go by other names.
 const MASKED: f64 = 0.4;
@@ -91,6 +109,9 @@ const REDRAWS: usize = 4;
 
 /// Share of complete calls after which an example says that nothing else was asked for.
 const ENDS: f64 = 0.25;
+
+/// Times that a phrase is rendered again as it stands.
+pub(super) const RETRIES: usize = 3;
 
 /// The day that relative dates count from, 2026-06-15, in Unix seconds; fixed, so that a set can be
 /// made again.
@@ -104,7 +125,9 @@ pub struct Maker<'a> {
     pub(super) locale: Locale,
     pub(super) chance: Chance,
     pub(super) today: Date,
-    now: Timestamp,
+    pub(super) now: Timestamp,
+    /// What an example must pass beyond being read back; nothing more when absent.
+    pub(super) checks: Option<Checks>,
     /// Counts of what was made and rejected.
     pub report: Report,
 }
@@ -114,6 +137,12 @@ pub(super) struct Rendered {
     pub(super) text: String,
     /// Path, span of the words, meaning.
     pub(super) said: Vec<(String, std::ops::Range<usize>, Intent)>,
+}
+
+/// The prompts and completions of a request, and its calls where they are complete.
+pub(super) struct Made {
+    pub(super) steps: Vec<(Prompt, String)>,
+    pub(super) calls: Vec<Call>,
 }
 
 impl Rendered {
@@ -131,19 +160,21 @@ impl Rendered {
 pub(super) type Stated<'a> = (&'a str, &'a std::ops::Range<usize>, &'a Intent);
 
 impl<'a> Maker<'a> {
-    /// Prepares to make examples of `pack` from a seed.
+    /// Prepares to make examples of `pack` from some of its phrases and a seed. What the planner sees
+    /// of the tools does not depend on which phrases these are.
     ///
     /// # Errors
     /// [`PackError`] when `fill.toml` is broken.
     pub fn new(pack: &'a Pack, templates: &'a Templates, seed: u64) -> Result<Self, PackError> {
         Ok(Self {
-            desk: Desk::new(pack, templates)?,
+            desk: Desk::new(pack, &Templates::of(pack)?)?,
             pack,
             templates,
             locale: Locale { timezone: "UTC".to_owned() },
             chance: Chance::seed_from_u64(seed),
-            today: jiff::civil::date(2026, 6, 15),
+            today: super::set::TODAY,
             now: Timestamp::from_second(TODAY).unwrap_or_default(),
+            checks: None,
             report: Report::default(),
         })
     }
@@ -190,7 +221,7 @@ impl<'a> Maker<'a> {
                     })
                 }
             };
-            for mut example in made {
+            for mut example in self.fresh(made) {
                 mask.apply(&mut example.prompt, &mut example.completion);
                 *self.report.made.entry((example.group.clone(), lang)).or_default() += 1;
                 examples.push(example);
@@ -221,15 +252,17 @@ impl<'a> Maker<'a> {
         Some(names)
     }
 
-    /// Renders every phrase of the pack once, to show which ones can be learnt.
+    /// Renders every phrase of the pack until it counts, to show which ones cannot be learnt.
     pub fn check(&mut self) -> &Report {
         let templates = self.templates;
         for (tool, template) in &templates.tools {
             for lang in LANGS {
                 for phrase in &template.phrases(lang).call {
                     let shortlist = std::slice::from_ref(tool);
-                    let parsed = Phrase::parse(phrase);
-                    let _ = self.render_call((tool, template), lang, (phrase, parsed), shortlist);
+                    self.insist(|maker| {
+                        let parsed = Phrase::parse(phrase);
+                        maker.render_call((tool, template), lang, (phrase, parsed), shortlist)
+                    });
                 }
             }
         }
@@ -260,9 +293,15 @@ impl<'a> Maker<'a> {
         if !made.is_empty() {
             return made;
         }
-        // Where a variation lost the sense, the phrase itself is taken.
-        let plain = Phrase::parse(&phrase);
-        self.render_call((tool, template), lang, (&phrase, plain), shortlist)
+        // Where a variation lost the sense, the phrase itself is taken, and with other values where
+        // the tool refuses those that were drawn.
+        (0..RETRIES)
+            .map(|_| {
+                let plain = Phrase::parse(&phrase);
+                self.render_call((tool, template), lang, (&phrase, plain), shortlist)
+            })
+            .find(|made| !made.is_empty())
+            .unwrap_or_default()
     }
 
     /// Renders a phrase of one call; where the call is complete, some examples also say that it is
@@ -276,7 +315,8 @@ impl<'a> Maker<'a> {
     ) -> Vec<Example> {
         let group = format!("{}/{tool}", self.pack.manifest.id);
         let mut shown = text.to_owned();
-        match self.try_call((tool, template), lang, &phrase, shortlist, &mut shown) {
+        let made = self.try_call((tool, template), lang, &phrase, shortlist, &mut shown);
+        match made.and_then(|made| self.passed(made, lang, text)) {
             Ok(steps) => {
                 let keep = 1 + usize::from(self.chance.random_bool(ENDS));
                 self.examples(steps.into_iter().take(keep), &group, lang, text)
@@ -305,18 +345,19 @@ impl<'a> Maker<'a> {
                 group: group.to_owned(),
                 lang,
                 held_out,
+                source: self.templates.taught.source_of(text),
             })
             .collect()
     }
 
-    fn try_call(
+    pub(super) fn try_call(
         &mut self,
         (tool, template): (&str, &Template),
         lang: &'static str,
         phrase: &Phrase,
         shortlist: &[String],
         shown: &mut String,
-    ) -> Result<Vec<(Prompt, String)>, Rejected> {
+    ) -> Result<Made, Rejected> {
         let rendered = self.render(template, phrase, lang)?;
         shown.clone_from(&rendered.text);
         let mentions = mention::find(&rendered.text, self.today);
@@ -331,13 +372,15 @@ impl<'a> Maker<'a> {
         let complete = self.verify(card, &offer, &completion)?;
         let prompt = self.prompt(&rendered.text, &mentions, shortlist);
         let mut steps = vec![(prompt.clone(), completion.clone())];
-        if complete {
+        let mut calls = Vec::new();
+        if let Some(arguments) = complete {
+            calls.push((tool.to_owned(), arguments));
             let cards: Vec<&Card> = shortlist.iter().filter_map(|n| self.desk.card(n)).collect();
             let fields = Field::of(0, &card.spec);
             let outlook = self.offer(&rendered.text, &mentions, 1, &fields).outlook(&cards);
             steps.push((Desk::after(prompt, &completion, &outlook), end()));
         }
-        Ok(steps)
+        Ok(Made { steps, calls })
     }
 
     /// Offers what a rendered request states, and what `fields` of earlier calls give.
@@ -388,14 +431,14 @@ impl<'a> Maker<'a> {
         Ok(with)
     }
 
-    /// Reads the completion as the product would and checks the arguments' own schema. Tells whether
-    /// nothing is missing; where something is, the phrase leaves it out and the product asks for it.
+    /// Reads the completion as the product would and checks the arguments' own schema. Returns them
+    /// where nothing is missing; else the phrase leaves something out and the product asks for it.
     pub(super) fn verify(
         &self,
         card: &Card,
         offer: &Offer<'_>,
         completion: &str,
-    ) -> Result<bool, Rejected> {
+    ) -> Result<Option<Value>, Rejected> {
         let step = offer
             .read(completion, &[card])
             .ok_or_else(|| Rejected::Schema("unreadable".to_owned()))?;
@@ -412,13 +455,13 @@ impl<'a> Maker<'a> {
         self.desk.fills().apply(&card.spec, &mut arguments, &setting);
         let arguments = Value::Object(arguments);
         if !card.spec.missing(&arguments).is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         if is_pending(&arguments) {
-            return Ok(true);
+            return Ok(Some(arguments));
         }
         let checked = card.spec.check_arguments(&arguments);
-        checked.map(|()| true).map_err(|e| Rejected::Schema(e.to_string()))
+        checked.map(|()| Some(arguments)).map_err(|e| Rejected::Schema(e.to_string()))
     }
 
     fn other(&mut self, lang: &'static str, shortlist: &[String]) -> Option<Example> {
@@ -430,13 +473,16 @@ impl<'a> Maker<'a> {
         let varied = vary(Phrase::parse(phrase), "", lang, &mut self.chance);
         let text = self.roughen(&varied.words(), lang);
         let mentions = mention::find(&text, self.today);
-        Some(Example {
-            prompt: self.prompt(&text, &mentions, shortlist),
-            completion: json!({ "step": step }).to_string(),
-            group: format!("{}/{step}", self.pack.manifest.id),
-            lang,
-            held_out: held_out(phrase),
-        })
+        let prompt = self.prompt(&text, &mentions, shortlist);
+        let steps = vec![(prompt, json!({ "step": step }).to_string())];
+        let group = format!("{}/{step}", self.pack.manifest.id);
+        match self.passed(Made { steps, calls: Vec::new() }, lang, phrase) {
+            Ok(steps) => self.examples(steps.into_iter(), &group, lang, phrase).pop(),
+            Err(why) => {
+                self.report.rejected.entry((group, why)).or_insert((0, text)).0 += 1;
+                None
+            }
+        }
     }
 
     pub(super) fn prompt(&self, text: &str, mentions: &[Mention], shortlist: &[String]) -> Prompt {

@@ -5,12 +5,19 @@
 //! the tool's schema) gives back exactly the arguments that were drawn, so the planner never learns
 //! from a label that the product could not execute.
 
+pub mod card;
 mod chain;
 mod example;
+mod label;
 mod mask;
+pub mod overlap;
 mod point;
 mod say;
+pub mod set;
+mod source;
+pub mod teacher;
 mod vary;
+pub mod verify;
 
 use std::collections::BTreeMap;
 
@@ -19,9 +26,12 @@ use serde_json::Value;
 
 use crate::pack::{Pack, PackError};
 
+pub use card::Card;
 pub use chain::Chain;
 pub use example::{Example, Maker, Rejected, Report};
+pub use label::{Labelled, RightCall};
 pub use mask::Names;
+pub use source::{Consent, Source, Taught};
 
 /// The languages of phrases, in the order of [`Phrases`].
 pub const LANGS: [&str; 3] = ["en", "zh-Hant", "zh-Hans"];
@@ -36,7 +46,7 @@ pub struct SlotSpec {
     /// Smallest value.
     #[serde(default)]
     pub min: Option<f64>,
-    /// Largest value.
+    /// Largest value; of a datetime after another one, the most hours between them.
     #[serde(default)]
     pub max: Option<f64>,
     /// Decimals of a drawn number.
@@ -126,6 +136,15 @@ impl Template {
             _ => &self.en,
         }
     }
+
+    /// As [`Template::phrases`], to add some.
+    fn phrases_mut(&mut self, lang: &str) -> &mut Phrases {
+        match lang {
+            "zh-Hant" => &mut self.zh_hant,
+            "zh-Hans" => &mut self.zh_hans,
+            _ => &mut self.en,
+        }
+    }
 }
 
 /// The templates of a pack: by tool, and those that call no tool.
@@ -139,6 +158,8 @@ pub struct Templates {
     pub chains: Vec<Chain>,
     /// Other names of tools and arguments.
     pub names: BTreeMap<String, Names>,
+    /// Which of the phrases a teacher gave.
+    pub taught: Taught,
 }
 
 impl Templates {
@@ -246,6 +267,23 @@ impl Phrase {
         Self { pieces, constants }
     }
 
+    /// Writes the phrase as [`Phrase::parse`] reads it.
+    pub fn write(&self) -> String {
+        let pieces = self.pieces.iter().map(|piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Slot(path) => format!("{{{path}}}"),
+        });
+        let words: String = pieces.collect();
+        let implied = self.constants.iter().map(|(path, value)| match value.as_str() {
+            Some(text) => format!("{path}={text}"),
+            None => format!("{path}={value}"),
+        });
+        match implied.collect::<Vec<_>>().join("; ") {
+            implied if implied.is_empty() => words,
+            implied => format!("{words} => {implied}"),
+        }
+    }
+
     /// Returns the paths of the slots.
     pub fn slots(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(|piece| match piece {
@@ -280,5 +318,6 @@ mod tests {
         assert_eq!(phrase.words(), "pmt    @   ");
         assert_eq!(phrase.constants[0], ("repayment".to_owned(), Value::from("interest_only")));
         assert_eq!(phrase.constants[1], ("rows".to_owned(), Value::from(12)));
+        assert_eq!(Phrase::parse(&phrase.write()), phrase);
     }
 }

@@ -93,7 +93,7 @@ pub(super) fn say(
         "percent" => Some(percent(spec, place, chance)),
         "duration" => duration(spec, place, chance),
         "date" => Some(day(place, earliest, chance)),
-        "datetime" => Some(instant(place, earliest, chance)),
+        "datetime" => Some(instant(spec, place, earliest, chance)),
         "currency" => {
             let code = options(spec).choose(chance)?.clone();
             Some(Said { intent: Intent::Text(code.clone()), words: currency(&code, place, chance) })
@@ -446,11 +446,14 @@ fn day(place: Place<'_>, earliest: Option<Date>, chance: &mut Chance) -> Said {
     Said { intent: Intent::Day(day), words: day_words(day, place, chance) }
 }
 
-fn instant(place: Place<'_>, earliest: Option<Date>, chance: &mut Chance) -> Said {
-    let day = draw_day(earliest, chance);
-    match chance.random_range(0..4u8) {
+fn instant(spec: &SlotSpec, place: Place<'_>, earliest: Option<Date>, chance: &mut Chance) -> Said {
+    // The end of what lasts hours is on the day on which it starts.
+    let same_day = earliest.filter(|_| spec.max.is_some_and(|hours| hours <= 24.0));
+    let day = same_day.unwrap_or_else(|| draw_day(earliest, chance));
+    let way = if same_day.is_some() { 0 } else { chance.random_range(0..4u8) };
+    match way {
         0 => {
-            let hour = chance.random_range(0..24u8);
+            let hour = chance.random_range(u8::from(same_day.is_some())..24);
             let words = if chance.random_bool(0.5) {
                 format!("{day}T{hour:02}:00:00Z")
             } else {

@@ -38,6 +38,9 @@ pub struct Example {
     /// `train`, or `heldout` for examples that are only measured.
     #[serde(default)]
     pub split: String,
+    /// Who gave the example; training does not look at it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub source: String,
 }
 
 /// One piece of a prompt, as in [`Segment`].
@@ -183,6 +186,7 @@ mod tests {
             group: String::new(),
             lang: String::new(),
             split: String::new(),
+            source: String::new(),
         }
     }
 

@@ -32,6 +32,17 @@ pub(super) enum TenantCommand {
         #[arg(long, default_value = "UTC")]
         timezone: String,
     },
+    /// Show or change what may be trained on the runs of a joint venture.
+    Consent {
+        /// Name of the joint venture.
+        slug: String,
+        /// Where the runs came from: `api`, `page` or `cli`.
+        #[arg(long, requires = "level")]
+        source: Option<String>,
+        /// What may be trained: `none`, `own` (its own planner alone) or `pooled` (any planner).
+        #[arg(long, requires = "source")]
+        level: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -86,6 +97,10 @@ pub(super) async fn tenant(config: &Config, command: TenantCommand) -> Result<()
         TenantCommand::New { slug, pack, name, currency, timezone } => {
             let name = name.unwrap_or_else(|| slug.clone());
             make(&opened.store, &NewTenant { slug, name, pack, currency, timezone }).await
+        }
+        TenantCommand::Consent { slug, source, level } => {
+            let change = source.as_deref().zip(level.as_deref());
+            super::consent::consent(&opened.store, &slug, change).await
         }
     };
     opened.close().await?;

@@ -17,7 +17,7 @@ use crate::agent::{Agents, new_run};
 use crate::config::Config;
 use crate::jobs;
 use crate::planner;
-use crate::store::{RunId, Status, Store, TenantId};
+use crate::store::{NewRun, RunId, RunSource, Status, Store, TenantId};
 use crate::view::RunView;
 
 /// Longest request in bytes.
@@ -113,7 +113,8 @@ async fn run(
     let tenant = super::admin::find(store, slug).await?;
     let mut tx = store.begin(tenant).await?;
     let pack = tx.tenant().await?.pack;
-    let (id, _) = tx.create_run(&new_run(&pack, &pack, request, None)).await?;
+    let new = NewRun { source: RunSource::Cli, ..new_run(&pack, &pack, request, None) };
+    let (id, _) = tx.create_run(&new).await?;
     tx.commit().await?;
     if opened.is_alone() {
         let planner = planner::load(config.planner.as_deref()).map_err(CliError::Planner)?;

@@ -46,7 +46,7 @@ pub(super) fn eval(folder: Option<&Path>, command: &EvalCommand) -> Result<(), C
     }
 }
 
-fn find(name: &str) -> Result<Arc<Pack>, CliError> {
+pub(super) fn find(name: &str) -> Result<Arc<Pack>, CliError> {
     let packs = shipped().map_err(|error| CliError::Pack(error.to_string()))?;
     packs.iter().find(|pack| pack.manifest.id == name).map(Arc::clone).ok_or_else(|| {
         let names: Vec<&str> = packs.iter().map(|pack| pack.manifest.id.as_str()).collect();

@@ -5,6 +5,7 @@
 
 mod admin;
 mod ask;
+mod consent;
 mod dataset;
 mod demo;
 mod eval;
@@ -12,6 +13,7 @@ mod model;
 mod open;
 mod pack;
 mod serve;
+mod synth;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -142,7 +144,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Key(command) => admin::key(&cli.config, command).await,
             Command::Ask(command) => ask::ask(&cli.config, command).await,
             Command::Dataset(command) => dataset::dataset(&cli.config, command).await,
-            Command::Model(command) => model::model(command).await,
+            Command::Model(command) => model::model(&cli.config, command).await,
             Command::Pack(command) => pack::pack(&cli.config, command).await,
             Command::Login { tenant } => admin::login(&cli.config, &tenant).await,
         }

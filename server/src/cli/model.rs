@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use runtime::train::{Options, Progress, Report, TrainError, read, train};
+use runtime::train::{Example, Options, Progress, Report, TrainError, read, train};
 
-use super::{CliError, say};
+use super::{CliError, consent, say};
+use crate::config::Config;
 
 /// Marks of the progress bar: thousandths of the budget.
 const MARKS: u64 = 1000;
@@ -26,6 +27,10 @@ pub(super) struct TrainCommand {
     /// Examples, one JSON object a line.
     #[arg(long)]
     data: PathBuf,
+    /// Joint venture whose own planner it is; examples of its runs count also where it allows no other
+    /// planner. Consent is read from the data folder of `TESSERA_DATA`.
+    #[arg(long)]
+    tenant: Option<String>,
     /// Folder of the planner, its checkpoint and its report.
     #[arg(long)]
     out: PathBuf,
@@ -72,8 +77,13 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 /// Runs a `model` command.
-pub(super) async fn model(command: ModelCommand) -> Result<(), CliError> {
+pub(super) async fn model(config: &Config, command: ModelCommand) -> Result<(), CliError> {
     let ModelCommand::Train(command) = command;
+    let examples = read(&command.data).map_err(|error| failed(&error))?;
+    // Here `--data` names the examples, so that the environment alone can name the data folder.
+    let data = std::env::var_os("TESSERA_DATA").map(PathBuf::from);
+    let config = Config { data, ..config.clone() };
+    let examples = consent::permitted(&config, examples, command.tenant.as_deref()).await?;
     let stop = Arc::new(AtomicBool::new(false));
     let heard = Arc::clone(&stop);
     // Ctrl-C ends the run after its step, with a checkpoint.
@@ -82,18 +92,17 @@ pub(super) async fn model(command: ModelCommand) -> Result<(), CliError> {
             heard.store(true, Ordering::Relaxed);
         }
     });
-    let done = tokio::task::spawn_blocking(move || run(&command, &stop)).await;
+    let done = tokio::task::spawn_blocking(move || run(&command, &examples, &stop)).await;
     listener.abort();
     done.map_err(std::io::Error::other)?
 }
 
-fn run(command: &TrainCommand, stop: &AtomicBool) -> Result<(), CliError> {
+fn run(command: &TrainCommand, examples: &[Example], stop: &AtomicBool) -> Result<(), CliError> {
     let options = options(command);
-    let examples = read(&command.data).map_err(|error| failed(&error))?;
     let held = examples.iter().filter(|example| example.is_held_out()).count();
     say(format_args!("{} examples, {held} of them held out", examples.len()))?;
     let bar = ProgressBar::new(MARKS).with_style(style());
-    let report = train(&examples, &options, &mut |progress| {
+    let report = train(examples, &options, &mut |progress| {
         show(&bar, command.minutes, &progress);
         if stop.load(Ordering::Relaxed) {
             ControlFlow::Break(())
@@ -103,6 +112,7 @@ fn run(command: &TrainCommand, stop: &AtomicBool) -> Result<(), CliError> {
     });
     bar.finish_and_clear();
     let report = report.map_err(|error| failed(&error))?;
+    consent::keep_card(&command.data, &command.out)?;
     tell(&report, command)
 }
 

@@ -26,6 +26,10 @@ pub(super) enum PackCommand {
     /// Ends with 1 when a forbidden tool was called, and 2 when there is no such pack or the file
     /// holds no cases.
     Eval(super::eval::EvalCommand),
+    /// Make a training set: phrases of the packs rendered, verified and counted on a data card.
+    ///
+    /// Ends with 2 when there is no such pack or a file cannot be read or written.
+    Synth(super::synth::SynthCommand),
     /// Write the generated data of a pack's demo joint venture, and `truth.json`: what was planted in it.
     Demo {
         /// Name of the pack.
@@ -110,9 +114,14 @@ impl Part {
 /// Runs a `pack` command.
 pub(super) async fn pack(config: &Config, command: PackCommand) -> Result<(), CliError> {
     let planner = config.planner.clone();
+    let runs = match &command {
+        PackCommand::Synth(command) => super::synth::runs(config, command).await?,
+        _ => Vec::new(),
+    };
     // A judgement computes for seconds, which must not hold up the runtime's threads.
     let done = tokio::task::spawn_blocking(move || match command {
         PackCommand::Eval(command) => super::eval::eval(planner.as_deref(), &command),
+        PackCommand::Synth(command) => super::synth::synth(&command, &runs),
         PackCommand::List => list(),
         PackCommand::Test(command) => test(&command),
         PackCommand::Demo { name, out, seed } => demo(&name, &out, seed),
@@ -121,7 +130,7 @@ pub(super) async fn pack(config: &Config, command: PackCommand) -> Result<(), Cl
     done.await.map_err(std::io::Error::other)?
 }
 
-fn packs() -> Result<&'static [Arc<Pack>], CliError> {
+pub(super) fn packs() -> Result<&'static [Arc<Pack>], CliError> {
     shipped().map_err(|error| CliError::Pack(error.to_string()))
 }
 
@@ -177,23 +186,27 @@ fn docs(write: Option<&std::path::Path>) -> Result<(), CliError> {
     }
 }
 
+/// Reads a pack that is not shipped.
+pub(super) fn from_folder(folder: &std::path::Path) -> Result<Arc<Pack>, CliError> {
+    let input = |error: agents::pack::PackError| CliError::Input(error.to_string());
+    let files = PackFiles::from_folder(folder).map_err(input)?;
+    Pack::from_files(&folder.display().to_string(), files).map(Arc::new).map_err(input)
+}
+
 /// Returns the packs that a command is about.
 fn chosen(command: &TestCommand) -> Result<Vec<Arc<Pack>>, CliError> {
     if command.all {
         return Ok(packs()?.to_vec());
     }
     if let Some(folder) = &command.folder {
-        let input = |error: agents::pack::PackError| CliError::Input(error.to_string());
-        let files = PackFiles::from_folder(folder).map_err(input)?;
-        let name = folder.display().to_string();
-        let pack = Pack::from_files(&name, files).map_err(input)?;
+        let pack = from_folder(folder)?;
         return match command.name.as_ref().filter(|name| **name != pack.manifest.id) {
             Some(name) => Err(CliError::Input(format!(
                 "{} holds the pack `{}` and not `{name}`",
                 folder.display(),
                 pack.manifest.id
             ))),
-            None => Ok(vec![Arc::new(pack)]),
+            None => Ok(vec![pack]),
         };
     }
     let name = command.name.as_deref().unwrap_or_default();

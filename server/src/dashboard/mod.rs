@@ -4,6 +4,7 @@ mod datasets;
 mod mapping;
 mod markdown;
 mod trace;
+mod training;
 mod view;
 
 use std::sync::LazyLock;
@@ -26,7 +27,7 @@ use crate::error::Problem;
 use crate::input::{checked, is_own};
 use crate::live;
 use crate::state::AppState;
-use crate::store::{RunFilter, Session, Store, TenantTx, hash_of};
+use crate::store::{NewRun, RunFilter, RunSource, Session, Store, TenantTx, hash_of};
 use crate::view::RunView;
 use trace::Tools;
 use view::{
@@ -59,6 +60,7 @@ pub fn routes() -> Router<AppState> {
         .route("/jv/{slug}/approvals/{approval}", post(decide))
         .route("/jv/{slug}/pack", get(pack))
         .merge(datasets::routes())
+        .merge(training::routes())
         .route("/assets/app.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
         .route("/assets/app.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }))
         .method_not_allowed_fallback(wrong_method)
@@ -409,7 +411,8 @@ async fn ask(
         return runs_page(&state, &session, &mut tx, &RunsQuery::default(), refused).await;
     }
     let pack = tx.tenant().await?.pack;
-    let (run, _) = tx.create_run(&new_run(&pack, &pack, &form.request, None)).await?;
+    let new = NewRun { source: RunSource::Page, ..new_run(&pack, &pack, &form.request, None) };
+    let (run, _) = tx.create_run(&new).await?;
     tx.commit().await?;
     Ok(Redirect::to(&format!("/jv/{slug}/runs/{run}")).into_response())
 }
@@ -430,7 +433,8 @@ async fn live_part(
     let pending = tx.approvals(true).await?;
     let approval = pending.iter().find(|approval| approval.run_id == run);
     let tools = Tools::of(state.agents.get(&row.pack).map(|agent| agent.pack().as_ref()));
-    let live = LivePart::of(slug, csrf, &view, row.status.is_final(), approval, tools);
+    let mut live = LivePart::of(slug, csrf, &view, row.status.is_final(), approval, tools);
+    live.verdict = training::part(tx, &view, row.status).await?;
     Ok((view, live))
 }
 

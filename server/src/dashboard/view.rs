@@ -6,6 +6,7 @@ use askama::Template;
 
 use super::markdown::{Html, render};
 use super::trace::{ArgumentLine, SourceLine, StepLine, Tools, source, steps};
+use super::training::VerdictPart;
 use crate::store::{Approval, Run, Status};
 use crate::view::RunView;
 
@@ -260,6 +261,8 @@ pub(super) struct LivePart {
     pub(super) calls: Vec<CallCard>,
     /// How the plan came about.
     pub(super) plan: Vec<(&'static str, String)>,
+    /// What is said of the run, once it has ended.
+    pub(super) verdict: Option<VerdictPart>,
 }
 
 /// `/jv/{slug}/runs/{run}`
@@ -408,6 +411,7 @@ impl LivePart {
             lapsed: run.status == "waiting_approval" && approval.is_none(),
             calls: calls.collect(),
             plan,
+            verdict: None,
         }
     }
 }

@@ -17,6 +17,7 @@ mod queue;
 mod run;
 mod secret;
 mod tenant;
+mod training;
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -38,6 +39,7 @@ pub use queue::{Lease, QueueDepth};
 pub use run::{NewRun, Page, Run, RunEvent, RunFilter, Status, Usage};
 pub use secret::{Secret, hash_of};
 pub use tenant::{ApiKey, FoundKey, Membership, NewTenant, Session, Tenant};
+pub use training::{Allowed, JudgedRun, Judgement, RunSource, Verdict};
 
 /// Identifier of a tenant.
 pub type TenantId = Uuid;

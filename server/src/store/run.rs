@@ -7,7 +7,7 @@ use sqlx::FromRow;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{RunId, StoreError, TenantTx, instant};
+use super::{RunId, RunSource, StoreError, TenantTx, instant};
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +78,8 @@ pub struct NewRun {
     pub request: String,
     /// Language of the request.
     pub lang: String,
+    /// Where the request came from.
+    pub source: RunSource,
     /// Key under which the run is made at most once.
     pub idempotency_key: Option<String>,
     /// `type` of the first event.
@@ -207,8 +209,8 @@ impl TenantTx {
         let id = Uuid::now_v7();
         let digest = hex::encode(Sha256::digest(format!("{}\n{}", new.agent, new.request)));
         let made = sqlx::query(
-            "insert into run (tenant_id, run_id, agent, pack, request, lang, status, idempotency_key, request_sha256)
-             values ($1, $2, $3, $4, $5, $6, 'queued', $7, $8) on conflict (tenant_id, idempotency_key) do nothing",
+            "insert into run (tenant_id, run_id, agent, pack, request, lang, status, idempotency_key, request_sha256, source)
+             values ($1, $2, $3, $4, $5, $6, 'queued', $7, $8, $9) on conflict (tenant_id, idempotency_key) do nothing",
         )
         .bind(self.tenant)
         .bind(id)
@@ -218,6 +220,7 @@ impl TenantTx {
         .bind(&new.lang)
         .bind(&new.idempotency_key)
         .bind(&digest)
+        .bind(new.source.name())
         .execute(&mut *self.tx)
         .await?;
         if made.rows_affected() == 0 {

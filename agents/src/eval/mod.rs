@@ -1,5 +1,6 @@
 //! Evaluation cases of a pack, and what its agent makes of them.
 
+pub mod gate;
 mod judge;
 mod summary;
 
@@ -16,6 +17,12 @@ use judge::judge;
 
 pub use judge::Outcome;
 pub use summary::{Score, Summary};
+
+/// Where the cases of a pack lie.
+pub const CASES: &str = "evals/cases.jsonl";
+
+/// The instant that counts as now in the shipped cases, which name relative days.
+pub const CASES_AT: Timestamp = Timestamp::constant(1_795_521_600, 0);
 
 /// Most steps of a run; more would be a loop.
 const MAX_STEPS: usize = 40;
@@ -95,7 +102,7 @@ pub struct Planted {
 /// # Errors
 /// [`PackError::Invalid`] naming the line.
 pub fn cases(pack: &Pack) -> Result<Vec<Case>, PackError> {
-    pack.lines("evals/cases.jsonl")
+    pack.lines(CASES)
 }
 
 /// Writes a planted document as a file of a pack.

@@ -8,13 +8,9 @@ use agents::pack::{Pack, json_lines, shipped};
 use agents::run::Agent;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
 
 use super::{CliError, say};
 use crate::planner;
-
-/// The instant that counts as now in the shipped cases, which name relative days.
-const NOW: i64 = 1_795_521_600;
 
 #[derive(Debug, Args)]
 pub(super) struct EvalCommand {
@@ -70,10 +66,9 @@ fn outcomes(agent: &Agent, cases: &[Case]) -> Result<Vec<Outcome>, CliError> {
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos} of {len} cases, {eta} left") {
         bar.set_style(style);
     }
-    let now = Timestamp::from_second(NOW).unwrap_or_default();
     let run = |case| {
         bar.inc(1);
-        eval::run(agent, case, now).map_err(|error| CliError::Pack(error.to_string()))
+        eval::run(agent, case, eval::CASES_AT).map_err(|error| CliError::Pack(error.to_string()))
     };
     let outcomes = cases.iter().map(run).collect();
     bar.finish_and_clear();

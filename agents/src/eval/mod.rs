@@ -1,5 +1,6 @@
 //! Evaluation cases of a pack, and what its agent makes of them.
 
+mod difference;
 pub mod gate;
 mod judge;
 mod summary;
@@ -15,6 +16,7 @@ use crate::run::{Agent, CallPorts, Next, Settings};
 
 use judge::judge;
 
+pub use difference::Difference;
 pub use judge::Outcome;
 pub use summary::{Score, Summary};
 

@@ -9,7 +9,8 @@ use crate::config::Config;
 use crate::store::{NewTenant, Store, TenantId};
 
 /// What a key may be permitted.
-const SCOPES: [&str; 4] = ["runs:read", "runs:write", "approvals:write", "data:write"];
+const SCOPES: [&str; 5] =
+    ["runs:read", "runs:write", "approvals:write", "data:write", crate::models::api::SCOPE];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TenantCommand {

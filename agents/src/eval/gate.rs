@@ -62,6 +62,14 @@ pub struct Interval {
     pub high: f64,
 }
 
+/// In per cent: `77.4 % (70.2 to 83.3)`.
+impl std::fmt::Display for Interval {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [at, low, high] = [self.estimate, self.low, self.high].map(|share| share * 100.0);
+        write!(f, "{at:.1} % ({low:.1} to {high:.1})")
+    }
+}
+
 impl Interval {
     /// Returns the share of `right` in `of` with the interval of Wilson's score test.
     fn share(right: usize, of: usize) -> Self {

@@ -42,7 +42,8 @@ pub(super) fn eval(folder: Option<&Path>, command: &EvalCommand) -> Result<(), C
     }
 }
 
-fn find(name: &str) -> Result<Arc<Pack>, CliError> {
+/// Returns the shipped pack of this name.
+pub(super) fn find(name: &str) -> Result<Arc<Pack>, CliError> {
     let packs = shipped().map_err(|error| CliError::Pack(error.to_string()))?;
     packs.iter().find(|pack| pack.manifest.id == name).map(Arc::clone).ok_or_else(|| {
         let names: Vec<&str> = packs.iter().map(|pack| pack.manifest.id.as_str()).collect();
@@ -50,7 +51,8 @@ fn find(name: &str) -> Result<Arc<Pack>, CliError> {
     })
 }
 
-fn read(pack: &Pack, path: Option<&Path>) -> Result<Vec<Case>, CliError> {
+/// Reads the cases of a file, or the pack's own.
+pub(super) fn read(pack: &Pack, path: Option<&Path>) -> Result<Vec<Case>, CliError> {
     let Some(path) = path else {
         return eval::cases(pack).map_err(|error| CliError::Pack(error.to_string()));
     };

@@ -8,12 +8,14 @@ use agents::pack::shipped;
 use agents::synth::{Maker, Templates};
 use runtime::train::{Options, train};
 use serde_json::{Value, json};
+use server::host::{Host, Taken};
 use server::postgres::{Cluster, checked_folder};
-use server::store::Store;
+use server::store::{ModelState, NewModel, Store};
 
 use crate::ask::Client;
 use crate::dashboard::{between, signed_in};
 use crate::support::{Folder, Server, output};
+use crate::tenancy::{World, new_run};
 
 /// Time limits are about the machine of whoever trains, not about the one that tests.
 const PATIENT: [&str; 2] = ["--gate-plan-ms", "60000"];
@@ -123,6 +125,54 @@ fn the_gate_lets_the_better_of_two_folders_pass_and_says_what_keeps_the_other_ba
     let nothing = gate("/nowhere/at/all", novice, &[]);
     assert!(String::from_utf8_lossy(&nothing.stderr).contains("/nowhere/at/all"), "{nothing:?}");
     assert_eq!(gate(ships, novice, &["--gate-alpha", "1"]).status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_begun_again_keeps_its_planner_or_hears_that_it_is_gone() {
+    let world = World::new().await;
+    let (store, tenant) = (&world.store, world.one);
+    let mut tx = store.begin(tenant).await.unwrap();
+    let mut ids = Vec::new();
+    for digit in ["a", "b"] {
+        let new = NewModel {
+            label: None,
+            pack: "energy",
+            pack_version: "1",
+            base: "",
+            digest: &digit.repeat(64),
+            size: 1,
+            report: None,
+            by: "test",
+        };
+        ids.push(tx.add_model(&new).await.unwrap().0.id);
+    }
+    let mut runs = Vec::new();
+    for key in ["first", "second", "third"] {
+        runs.push(tx.create_run(&new_run(key, key)).await.unwrap().0);
+    }
+    tx.take_planner(runs[2], "shipped-of-before").await.unwrap();
+    tx.set_model_state(ids[0], ModelState::Live).await.unwrap();
+    tx.commit().await.unwrap();
+    let host = Host::new(store.clone(), tenant, tokio::runtime::Handle::current());
+    let take = |run| {
+        let host = host.clone();
+        let taken = tokio::task::spawn_blocking(move || host.take_planner(run, "shipped-of-now"));
+        async { taken.await.unwrap().unwrap() }
+    };
+    let of = |digit: &str| Taken::Model(digit.repeat(64));
+    assert_eq!(take(runs[0]).await, of("a"));
+    let mut tx = store.begin(tenant).await.unwrap();
+    tx.set_model_state(ids[0], ModelState::Retired).await.unwrap();
+    tx.set_model_state(ids[1], ModelState::Live).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!((take(runs[0]).await, take(runs[1]).await), (of("a"), of("b")));
+    assert_eq!(take(runs[2]).await, Taken::Gone("shipped-of-before".to_owned()));
+    let mut tx = store.begin(tenant).await.unwrap();
+    tx.set_model_state(ids[1], ModelState::Retired).await.unwrap();
+    let fresh = tx.create_run(&new_run("fresh", "fresh")).await.unwrap().0;
+    tx.commit().await.unwrap();
+    assert_eq!((take(runs[1]).await, take(fresh).await), (of("b"), Taken::Default));
+    world.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

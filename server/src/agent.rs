@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 
 use crate::host::{Host, Taken};
 use crate::jobs::{Entry, Step, Stepper};
-use crate::models::Models;
 use crate::models::shadow::Planned;
+use crate::models::{ModelError, Models};
 use crate::store::{NewRun, RunId, Tenant};
 
 /// The agents by the name of their pack, each with the program's own planner; a joint venture's live
@@ -55,21 +55,27 @@ impl Agents {
         self.by_pack.get(pack)
     }
 
+    /// Returns the agent of a pack with the planner of a digest. Call it on a blocking thread.
+    ///
+    /// # Errors
+    /// [`ModelError::Pack`] ⇐ the pack is not installed; [`ModelError::Gone`].
+    pub fn with_planner(&self, pack: &str, digest: &str) -> Result<Agent, ModelError> {
+        let agent = self.get(pack).ok_or_else(|| ModelError::not_installed(pack))?;
+        Ok(agent.with_planner(self.models.planner(digest)?))
+    }
+
     /// Returns the packs, in order of their names.
     pub fn packs(&self) -> impl Iterator<Item = &Arc<Pack>> {
         self.by_pack.values().map(Agent::pack)
     }
 
     /// Returns the agent that plans a new run: with the planner that it took before, or takes now.
-    fn planning(&self, agent: &Agent, created: &Value, host: &Host) -> Result<Agent, Step> {
+    fn planning(&self, pack: &str, created: &Value, host: &Host) -> Result<Agent, Step> {
         let default = self.models.default_planner();
         let taken = host.take_planner(run_of(created), default.version());
-        let planner = match taken.map_err(|error| Step::Retry(error.to_string()))? {
-            Taken::Default => Arc::clone(default),
-            Taken::Model(digest) => self
-                .models
-                .planner(&digest)
-                .map_err(|error| failed(error.code(), error.to_string()))?,
+        let digest = match taken.map_err(|error| Step::Retry(error.to_string()))? {
+            Taken::Default => default.digest().to_owned(),
+            Taken::Model(digest) => digest,
             Taken::Gone(version) => {
                 let message = format!(
                     "the planner {version}, with which this run began, is not here any more; ask again"
@@ -77,7 +83,7 @@ impl Agents {
                 return Err(failed("planner_gone", message));
             }
         };
-        Ok(agent.with_planner(planner))
+        self.with_planner(pack, &digest).map_err(|error| failed(error.code(), error.to_string()))
     }
 }
 
@@ -143,7 +149,7 @@ impl Stepper for Agents {
         let mut agent = agent;
         // Only the plan needs a planner; what follows is in the journal.
         if let [created] = journal {
-            own = match self.planning(agent, created, host) {
+            own = match self.planning(&tenant.pack, created, host) {
                 Ok(planning) => planning,
                 Err(step) => return step,
             };

@@ -161,7 +161,7 @@ async fn list(
         default,
         live,
         busy: jobs.iter().any(ModelJob::is_alive),
-        jobs: jobs.iter().filter(|job| job.state != "done").map(JobLine::of).collect(),
+        jobs: jobs.iter().take(1).filter(|job| job.state != "done").map(JobLine::of).collect(),
         history,
         minutes: Training::default().minutes,
     }))
@@ -320,8 +320,9 @@ async fn one(
         busy: jobs.iter().any(ModelJob::is_alive),
         jobs: jobs
             .iter()
-            .filter(|job| job.model == Some(model.id) && job.state != "done")
+            .filter(|job| job.model == Some(model.id))
             .take(1)
+            .filter(|job| job.state != "done")
             .map(JobLine::of)
             .collect(),
         counts,

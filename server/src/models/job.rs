@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use agents::eval;
 use agents::pack::Pack;
-use agents::run::Agent;
 use agents::synth::{Maker, Templates};
 use jiff::Timestamp;
 use runtime::train::{Example, Options, Progress, TrainError, train};
@@ -74,7 +73,7 @@ impl Training {
 /// Begins a training that continues the live planner on examples of the pack, and returns the job.
 ///
 /// # Errors
-/// [`ModelError::Store`] ⇐ another job of the joint venture runs.
+/// [`ModelError::Store`] ⇐ another job of the joint venture runs, or the label is taken.
 pub async fn start_training(
     state: &AppState,
     tenant: TenantId,
@@ -82,7 +81,7 @@ pub async fn start_training(
     by: &str,
 ) -> Result<Uuid, ModelError> {
     let mut tx = state.store.begin(tenant).await?;
-    let label = wish.label.clone().unwrap_or_else(|| "a new planner".to_owned());
+    let label = tx.model_label(wish.label.as_deref()).await?;
     let job = tx.start_model_job("train", &label, None).await?;
     tx.commit().await?;
     let (state, by) = (state.clone(), by.to_owned());
@@ -209,21 +208,16 @@ pub async fn judge(
     mut tell: impl FnMut(usize, usize) -> ControlFlow<()> + Send + 'static,
 ) -> Result<Model, ModelError> {
     let mut tx = store.begin(tenant).await?;
-    let pack = tx.tenant().await?.pack;
-    let model = tx.model(id).await?;
-    let agent = agents.get(&pack).ok_or_else(|| ModelError::Pack(format!("`{pack}` is absent")))?;
-    let basis = agents.models().basis(&mut tx, agent.pack()).await?;
+    let pack = super::pack_of(&tx.tenant().await?.pack)?;
+    let digest = tx.model(id).await?.digest;
+    let basis = agents.models().basis(&mut tx, &pack).await?;
     drop(tx);
     let (agents, against) = (Arc::clone(agents), basis.against_sha256.clone());
     let verdict = blocking(move || {
-        let models = agents.models();
-        let agent = agents.get(&pack).ok_or(ModelError::Stopped)?;
-        let with = |digest: &str| -> Result<Agent, ModelError> {
-            Ok(agent.with_planner(models.planner(digest)?))
-        };
-        let (candidate, against) = (with(&model.digest)?, with(&against)?);
-        let cases = eval::cases(agent.pack()).map_err(ModelError::pack)?;
-        compare(&candidate, &against, &cases, models.rules(), &mut tell)
+        let with = |digest: &str| agents.with_planner(&pack.manifest.id, digest);
+        let (candidate, against) = (with(&digest)?, with(&against)?);
+        let cases = eval::cases(&pack).map_err(ModelError::pack)?;
+        compare(&candidate, &against, &cases, agents.models().rules(), &mut tell)
     })
     .await?;
     let gated = Gated { basis, at: Timestamp::now(), verdict };
@@ -259,7 +253,15 @@ async fn run_training(
     let added = match trained {
         Ok(()) => {
             let addition = Addition { folder: work.clone(), label, base, by };
-            add(models, &state.store, tenant, &addition).await.map(|(model, _)| model)
+            match add(models, &state.store, tenant, &addition).await {
+                // The label was taken meanwhile, which must not cost the training.
+                Err(ModelError::Store(StoreError::Conflict(_))) => {
+                    let addition = Addition { label: None, ..addition };
+                    add(models, &state.store, tenant, &addition).await
+                }
+                added => added,
+            }
+            .map(|(model, _)| model)
         }
         Err(error) => Err(error),
     };

@@ -94,6 +94,11 @@ impl ModelError {
         Self::Pack(error.to_string())
     }
 
+    /// Names a pack that is not part of the program.
+    pub fn not_installed(pack: &str) -> Self {
+        Self::Pack(format!("`{pack}` is not installed"))
+    }
+
     /// Returns the stable code.
     pub fn code(&self) -> &'static str {
         match self {
@@ -302,7 +307,7 @@ fn report_of(folder: &Path) -> Option<String> {
 pub fn pack_of(id: &str) -> Result<Arc<Pack>, ModelError> {
     let packs = shipped().map_err(ModelError::pack)?;
     let found = packs.iter().find(|pack| pack.manifest.id == id);
-    found.map(Arc::clone).ok_or_else(|| ModelError::Pack(format!("`{id}` is not installed")))
+    found.map(Arc::clone).ok_or_else(|| ModelError::not_installed(id))
 }
 
 /// Runs what computes for long away from the threads that answer.
@@ -315,5 +320,56 @@ async fn blocking<T: Send + 'static>(
             tracing::error!(%error, "work on a planner failed");
             Err(ModelError::Unusable("its files made the program fail".to_owned()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agents::plan::{PlanError, Words};
+    use runtime::Prompt;
+    use serde_json::Value;
+
+    use super::*;
+
+    struct Named(&'static str);
+
+    impl Planner for Named {
+        fn complete(&self, _: &Prompt, _: &Value) -> Result<Words, PlanError> {
+            Ok(Words::default())
+        }
+
+        fn version(&self) -> &str {
+            self.0
+        }
+
+        fn digest(&self) -> &str {
+            self.0
+        }
+
+        fn chains(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn planners_in_memory_are_bounded_and_the_one_not_used_for_longest_leaves_first() {
+        let data = tempfile::tempdir().unwrap();
+        let models = Models {
+            files: Files::below(data.path()),
+            default: Arc::new(Named("own")),
+            default_folder: None,
+            rules: Rules::default(),
+            loaded: Mutex::default(),
+            work: Arc::new(Semaphore::new(1)),
+        };
+        for name in ["a", "b", "c", "d"] {
+            models.keep(Arc::new(Named(name)));
+        }
+        assert!(models.planner("a").is_ok(), "a planner in memory was read from its files");
+        models.keep(Arc::new(Named("e")));
+        assert_eq!(models.loaded.lock().unwrap().len(), KEPT);
+        assert!(models.recall("b").is_none() && models.recall("a").is_some());
+        assert!(models.planner("own").is_ok(), "the program's own is always there");
+        assert!(matches!(models.planner(&"b".repeat(64)), Err(ModelError::Gone { .. })));
     }
 }

@@ -43,7 +43,12 @@ pub async fn work(
     while !*stop.borrow() {
         let one = tokio::select! {
             one = planned.recv() => one,
-            _ = stop.changed() => continue,
+            changed = stop.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                continue;
+            }
         };
         let Some(one) = one else { return };
         if let Err(error) = beside(&store, &agents, one).await {
@@ -70,9 +75,8 @@ async fn beside(store: &Store, agents: &Arc<Agents>, one: Planned) -> Result<(),
     let settings = settings_of(&tenant);
     let digest = model.digest.clone();
     let next = blocking(move || {
-        let agent = agents.get(&tenant.pack).ok_or(ModelError::Stopped)?;
-        let planner = agents.models().planner(&digest)?;
-        Ok(agent.with_planner(planner).next(&[created], &settings, Timestamp::now()))
+        let agent = agents.with_planner(&tenant.pack, &digest)?;
+        Ok(agent.next(&[created], &settings, Timestamp::now()))
     })
     .await;
     let failed = |code: &str, message: &str| {

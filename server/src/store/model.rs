@@ -153,17 +153,7 @@ impl TenantTx {
         if let Some(same) = known.iter().find(|known| known.digest == new.digest) {
             return Ok((same.clone(), false));
         }
-        let numbers = || (known.len() + 1..).map(|number| format!("v{number}"));
-        let taken = |label: &String| known.iter().any(|known| known.label == *label);
-        let label = match new.label {
-            Some(label) => label.trim().to_owned(),
-            None => numbers().find(|label| !taken(label)).unwrap_or_default(),
-        };
-        if taken(&label) || !(1..=60).contains(&label.chars().count()) || label.contains('\0') {
-            return Err(StoreError::Conflict(format!(
-                "`{label}` cannot name a new planner; use 1 to 60 characters that name no other"
-            )));
-        }
+        let label = self.model_label(new.label).await?;
         let id = Uuid::now_v7();
         sqlx::query(
             "insert into model (tenant_id, model_id, label, pack, pack_version, base, digest, size,
@@ -183,6 +173,30 @@ impl TenantTx {
         .execute(&mut *self.tx)
         .await?;
         Ok((self.model(id).await?, true))
+    }
+
+    /// Returns the label that a new planner would have: the one wished for, or the next of `v1`,
+    /// `v2`, ….
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] ⇐ it is taken or malformed.
+    pub async fn model_label(&mut self, wish: Option<&str>) -> Result<String, StoreError> {
+        let known = self.models().await?;
+        let taken = |label: &String| known.iter().any(|known| known.label == *label);
+        let label = match wish {
+            Some(wish) => wish.trim().to_owned(),
+            None => (known.len() + 1..)
+                .map(|number| format!("v{number}"))
+                .find(|label| !taken(label))
+                .unwrap_or_default(),
+        };
+        let fits = (1..=60).contains(&label.chars().count()) && !label.contains('\0');
+        if fits && !taken(&label) {
+            return Ok(label);
+        }
+        Err(StoreError::Conflict(format!(
+            "`{label}` cannot name a new planner; use 1 to 60 characters that name no other"
+        )))
     }
 
     /// Keeps others from changing which planner plans until this transaction ends.

@@ -240,7 +240,8 @@ impl Verdict {
         let lost = changed.len() - won;
         let (new, old) = (Side::of(candidate), Side::of(against));
         let p = exact_mcnemar(won, lost);
-        let checks = vec![better(won, lost, p, rules), forbidden(new, old), in_time(new, rules)];
+        let checks =
+            vec![better(won, lost, p, rules), forbidden(new, old), in_time(new, old, rules)];
         Ok(Self {
             passed: checks.iter().all(|check| check.holds),
             rules,
@@ -259,6 +260,11 @@ impl Verdict {
                 .collect(),
             changed,
         })
+    }
+
+    /// Returns the p-value for people.
+    pub fn p_said(&self) -> String {
+        small(self.p)
     }
 
     /// Returns why the candidate stays one; nothing where it passed.
@@ -311,12 +317,12 @@ fn forbidden(new: Side, old: Side) -> Check {
     Check { rule: Rule::Forbidden, holds: new.forbidden == 0, says }
 }
 
-fn in_time(new: Side, rules: Rules) -> Check {
+fn in_time(new: Side, old: Side, rules: Rules) -> Check {
     let holds = new.plan_ms_p50 <= rules.plan_ms;
     let word = if holds { "In time" } else { "Too slow" };
     let says = format!(
-        "{word}: the median plan takes {:.1} ms of {:.0} ms.",
-        new.plan_ms_p50, rules.plan_ms
+        "{word}: the median plan takes {:.1} ms of {} ms; the other's {:.1} ms.",
+        new.plan_ms_p50, rules.plan_ms, old.plan_ms_p50
     );
     Check { rule: Rule::Latency, holds, says }
 }
@@ -445,7 +451,11 @@ mod tests {
         let slow: Vec<Outcome> =
             new.iter().map(|one| Outcome { plan_ms: 100.1, ..one.clone() }).collect();
         let verdict = Verdict::of(&slow, &old, Rules::default()).unwrap();
-        assert!(verdict.reasons().eq(["Too slow: the median plan takes 100.1 ms of 100 ms."]));
+        assert!(
+            verdict
+                .reasons()
+                .eq(["Too slow: the median plan takes 100.1 ms of 100 ms; the other's 50.0 ms."])
+        );
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The pages of planners: the list with its history, one planner with the gate's verdict and its
 //! shadow, and the progress of a training or a gate. All of it works without scripts.
 
+use std::collections::HashMap;
+
 use agents::eval::gate::{Check, Verdict};
 use askama::Template;
 use axum::Router;
@@ -17,7 +19,7 @@ use crate::error::Problem;
 use crate::models::api::{id_of, report_page};
 use crate::models::change::{self, verdict_of};
 use crate::models::job::{Training, start_gate, start_training};
-use crate::models::{Gated, pack_of};
+use crate::models::{Gated, ModelError, pack_of};
 use crate::state::AppState;
 use crate::store::{Model, ModelJob, ModelState, ShadowCounts, TenantTx};
 
@@ -170,6 +172,7 @@ async fn list(
 /// A case on which two planners differ.
 struct ChangeLine {
     case: String,
+    request: String,
     lang: String,
     gained: bool,
     expected: String,
@@ -184,13 +187,11 @@ struct VerdictView {
     /// Whether it speaks about what is there now.
     current: bool,
     verdict: Verdict,
+    /// Requests by the names of their cases.
+    requests: HashMap<String, String>,
 }
 
 impl VerdictView {
-    fn p(&self) -> String {
-        format!("{:.4}", self.verdict.p)
-    }
-
     /// Name, right, share, forbidden calls and median plan of both sides.
     fn sides(&self) -> [(String, usize, String, usize, String); 2] {
         let sides =
@@ -209,6 +210,7 @@ impl VerdictView {
         let said = |said: &agents::eval::gate::Said| (said.decided.clone(), said.plan.clone());
         let changed = self.verdict.changed.iter().map(|change| ChangeLine {
             case: change.case.clone(),
+            request: self.requests.get(&change.case).map(|text| cut(text, 200)).unwrap_or_default(),
             lang: change.lang.clone(),
             gained: change.gained,
             expected: change.expected.clone(),
@@ -295,7 +297,9 @@ async fn one(
     let models = state.agents.models();
     let pack = pack_of(&tx.tenant().await?.pack)?;
     let basis = models.basis(&mut tx, &pack).await?;
+    let cases = agents::eval::cases(&pack).map_err(ModelError::pack)?;
     let verdict = verdict_of(&model).map(|gated| VerdictView {
+        requests: cases.into_iter().map(|case| (case.id, case.request)).collect(),
         at: when(&gated.at),
         against: gated.basis.against.clone(),
         current: gated.holds_for(&basis, models.rules()),

@@ -42,7 +42,6 @@ pub(super) fn eval(folder: Option<&Path>, command: &EvalCommand) -> Result<(), C
     }
 }
 
-/// Returns the shipped pack of this name.
 pub(super) fn find(name: &str) -> Result<Arc<Pack>, CliError> {
     let packs = shipped().map_err(|error| CliError::Pack(error.to_string()))?;
     packs.iter().find(|pack| pack.manifest.id == name).map(Arc::clone).ok_or_else(|| {

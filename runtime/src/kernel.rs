@@ -4,6 +4,9 @@
 //! limited by reading the weights once, so they take a row-dot kernel; many rows are limited by
 //! arithmetic, so they go to the blocked `gemm` crate.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+
 use gemm::Parallelism;
 use pulp::{Arch, Simd, WithSimd};
 
@@ -71,6 +74,58 @@ impl Matrix {
         Arch::new().dispatch(HalfDots { x, w, k, y: &mut out, stride: 1 });
         out[0]
     }
+}
+
+/// A matrix in a slice by the distances of its entries: `[i, j]` is at `i * rows + j * columns`.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    /// The numbers.
+    pub(crate) data: &'a [f32],
+    /// Numbers from one row to the next.
+    pub(crate) rows: usize,
+    /// Numbers from one column to the next.
+    pub(crate) columns: usize,
+}
+
+impl View<'_> {
+    /// Whether all of `m` rows and `n` columns lie within the slice, and the entries of a row or of
+    /// a column are next to each other.
+    fn holds(&self, m: usize, n: usize) -> bool {
+        let last = m.saturating_sub(1) * self.rows + n.saturating_sub(1) * self.columns;
+        (self.rows == 1 || self.columns == 1) && last < self.data.len()
+    }
+}
+
+/// Tells whether this machine multiplies in bfloat16 faster than in `f32`.
+pub(crate) fn has_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has = amx::available();
+    #[cfg(not(target_arch = "x86_64"))]
+    let has = false;
+    has
+}
+
+/// Computes `c = (add ? c : 0) + scale · a · b` with operands rounded to bfloat16 and sums in `f32`,
+/// on the caller's thread. `false` ⇐ the machine has no such instructions; nothing is written then.
+///
+/// # Shapes
+/// `(m, n, k)`: `a: [m, k]`, `b: [k, n]`, `c: [m, n]` with rows `stride` apart.
+pub(crate) fn product_bf16(
+    shape: (usize, usize, usize),
+    a: View<'_>,
+    b: View<'_>,
+    c: (&mut [f32], usize),
+    scale: f32,
+    add: bool,
+) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if amx::available() {
+        amx::product(shape, a, b, c, scale, add);
+        return true;
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (shape, a, b, c, scale, add);
+    false
 }
 
 /// A row-major matrix within a slice: `rows` rows of which each starts `stride` after the last.
@@ -199,18 +254,18 @@ impl WithSimd for Softmax<'_> {
 }
 
 #[inline(always)]
-fn larger(a: f32, b: f32) -> f32 {
+pub(crate) fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
 #[inline(always)]
-fn sum(a: f32, b: f32) -> f32 {
+pub(crate) fn sum(a: f32, b: f32) -> f32 {
     a + b
 }
 
 /// Folds a row in sixteen lanes: a single chain would wait for each operation's latency.
 #[inline(always)]
-fn reduce(row: &[f32], start: f32, f: impl Fn(f32, f32) -> f32) -> f32 {
+pub(crate) fn reduce(row: &[f32], start: f32, f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [start; 16];
     let (blocks, rest) = row.as_chunks::<16>();
     for block in blocks {
@@ -227,7 +282,7 @@ fn reduce(row: &[f32], start: f32, f: impl Fn(f32, f32) -> f32) -> f32 {
 /// # Source
 /// Range reduction by `ln 2` in two parts and the degree-5 polynomial of Cephes `expf`.
 #[inline(always)]
-fn exp(x: f32) -> f32 {
+pub(crate) fn exp(x: f32) -> f32 {
     // Adding and taking away 1.5·2²³ rounds to an integer without a call.
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;

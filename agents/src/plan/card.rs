@@ -36,19 +36,27 @@ impl Card {
             .filter(|arg| !Self::is_platforms(&arg.name))
             .filter(|arg| practised.is_empty() || arg.required || practised.contains(&arg.name))
             .collect();
-        let mut line = format!("{}(", spec.name);
-        write_args(&mut line, &args);
-        line.push_str(&format!(") {}", spec.title));
-        Self { spec, args, line }
+        let mut card = Self { spec, args, line: String::new() };
+        card.line = card.line_as(&card.spec.name, &card.spec.title, &str::to_owned);
+        card
+    }
+
+    /// Writes the line of a tool that goes by another name and title, and whose arguments are
+    /// `called` something else.
+    pub fn line_as(&self, name: &str, title: &str, called: &dyn Fn(&str) -> String) -> String {
+        let mut line = format!("{name}(");
+        write_args(&mut line, &self.args, called);
+        line.push_str(&format!(") {title}"));
+        line
     }
 }
 
-fn write_args(line: &mut String, args: &[Arg]) {
+fn write_args(line: &mut String, args: &[Arg], called: &dyn Fn(&str) -> String) {
     for (i, arg) in args.iter().enumerate() {
         if i > 0 {
             line.push(' ');
         }
-        line.push_str(&arg.name);
+        line.push_str(&called(&arg.name));
         line.push_str(if arg.required { ":" } else { "?:" });
         match &arg.shape {
             Shape::One(slot) => line.push_str(&slot.tag()),
@@ -64,12 +72,12 @@ fn write_args(line: &mut String, args: &[Arg]) {
             Shape::Flag => line.push_str("flag"),
             Shape::Object(args) => {
                 line.push('{');
-                write_args(line, args);
+                write_args(line, args, called);
                 line.push('}');
             }
             Shape::Objects(args) => {
                 line.push_str("[{");
-                write_args(line, args);
+                write_args(line, args, called);
                 line.push_str("}]");
             }
         }

@@ -14,7 +14,7 @@ use super::card::Card;
 use super::field::{self, Field};
 use super::fill::{Fills, Setting};
 use super::planner::{PlanError, Planner, Words};
-use super::shortlist::Shortlister;
+use super::shortlist::{Shortlister, code_word};
 use super::step::{END, Offer, Step};
 use super::{CallPlan, Decision, MadeBy, Plan};
 use crate::mention::{self, Mention};
@@ -149,16 +149,19 @@ fn relax(card: &mut Card, fills: &Fills) {
     }
 }
 
-/// Returns the request without the words of its mentions.
+/// Returns the request with its codes as words for their shapes and without its other values.
 fn without(request: &str, mentions: &[Mention]) -> String {
     let mut out = String::with_capacity(request.len());
     let mut at = 0;
     for mention in mentions {
         out.push_str(&request[at..mention.start]);
         out.push(' ');
-        // A name may be a word of the trade; only values are dropped.
+        // A name may be a word of the trade, and a code tells by its shape; other values are dropped.
         if matches!(mention.kind, mention::Kind::Name { .. }) {
             out.push_str(&mention.text);
+        } else if let Some(word) = code_word(mention) {
+            out.push_str(&word);
+            out.push(' ');
         }
         at = mention.end;
     }

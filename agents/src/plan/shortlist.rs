@@ -6,11 +6,14 @@
 //! Information Retrieval*, chapter 6. A tool's score is that of its nearest phrase, as in a nearest
 //! neighbour classifier, so one good example is enough.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+
+use jiff::civil::Date;
 
 use crate::lang;
+use crate::mention::{self, Kind, Mention};
 use crate::pack::Pack;
-use crate::synth::{LANGS, Phrase, Templates};
+use crate::synth::{LANGS, Phrase, Template, Templates};
 
 /// Weight of the nearest phrase against the description.
 const PHRASE: f32 = 0.8;
@@ -34,24 +37,33 @@ impl Shortlister {
             let name = tool.name.replace('_', " ");
             texts.push((index, true, format!("{name} {} {}", tool.title, tool.description)));
             if let Some(template) = templates.tools.get(&tool.name) {
+                let codes = codes_of(template);
+                let said = |slot: &str| codes.get(slot).cloned().unwrap_or_default();
                 for lang in LANGS {
                     let phrases = template.phrases(lang).call.iter();
-                    texts.extend(phrases.map(|p| (index, false, Phrase::parse(p).words())));
+                    texts.extend(phrases.map(|p| (index, false, Phrase::parse(p).words_with(said))));
                 }
             }
         }
         let counted: Vec<(usize, bool, Vector)> =
             texts.iter().map(|(tool, about, text)| (*tool, *about, counts(text))).collect();
-        let mut idf: HashMap<String, f32> = HashMap::new();
-        for (_, _, vector) in &counted {
+        let mut seen: HashMap<String, (f32, BTreeSet<usize>)> = HashMap::new();
+        for (tool, _, vector) in &counted {
             for term in vector.keys() {
-                *idf.entry(term.clone()).or_default() += 1.0;
+                let (documents, tools) = seen.entry(term.clone()).or_default();
+                *documents += 1.0;
+                tools.insert(*tool);
             }
         }
-        let total = counted.len() as f32;
-        for count in idf.values_mut() {
-            *count = (1.0 + total / *count).ln();
-        }
+        let (documents, tools) = (counted.len() as f32, pack.tools.len() as f32);
+        let rarity = |all: f32, of: f32| (1.0 + all / of).ln();
+        let idf: HashMap<String, f32> = seen
+            .into_iter()
+            .map(|(term, (in_documents, in_tools))| {
+                let by_tool = rarity(tools, in_tools.len() as f32);
+                (term, rarity(documents, in_documents) * by_tool)
+            })
+            .collect();
         let documents = counted
             .into_iter()
             .map(|(tool, about, vector)| (tool, about, weighted(vector, &idf)))
@@ -74,6 +86,31 @@ impl Shortlister {
         order.sort_by(|a, b| score(*b).total_cmp(&score(*a)));
         order
     }
+}
+
+/// Returns the word that stands for a code of this shape: `P0420` and `P0300` share one, so a trouble
+/// code points at the tool for trouble codes even where no other word does. `None` ⇐ no code.
+pub(super) fn code_word(mention: &Mention) -> Option<String> {
+    matches!(mention.kind, Kind::Id { .. } | Kind::Hex { .. } | Kind::Block { .. }).then(|| {
+        let letters = mention.tag().replace('#', "n");
+        letters.chars().filter(char::is_ascii_alphanumeric).collect()
+    })
+}
+
+/// Returns for each slot of codes the words of the codes that it draws.
+fn codes_of(template: &Template) -> HashMap<String, String> {
+    let word = |code: &String| {
+        let found = mention::find(code, Date::default());
+        found.iter().find_map(code_word)
+    };
+    template
+        .slots
+        .iter()
+        .map(|(path, slot)| {
+            let words: BTreeSet<String> = slot.codes().iter().filter_map(word).collect();
+            (path.clone(), words.into_iter().map(|word| format!(" {word} ")).collect())
+        })
+        .collect()
 }
 
 fn counts(text: &str) -> Vector {

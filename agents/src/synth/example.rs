@@ -10,6 +10,7 @@ use runtime::{Prompt, Segment};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::mask::Mask;
 use super::point::{end, intent_of, point, put, starred, step_of};
 use super::say::{Chance, Intent, Place, Said, say};
 use super::vary::{simplified, vary};
@@ -80,7 +81,10 @@ pub struct Report {
 }
 
 /// Examples that share a shortlist.
-const GROUP: usize = 8;
+const GROUP: usize = 16;
+
+/// Share of groups whose tools go by other names.
+const MASKED: f64 = 0.4;
 
 /// Share of complete calls after which an example says that nothing else was asked for.
 const ENDS: f64 = 0.25;
@@ -150,12 +154,18 @@ impl<'a> Maker<'a> {
 
     fn group(&mut self, (anchor, template): (&String, &Template)) -> Vec<Example> {
         let Some(shortlist) = self.shortlist(anchor, template) else { return Vec::new() };
+        let mask = if self.chance.random_bool(MASKED) {
+            let cards = shortlist.iter().filter_map(|name| self.desk.card(name));
+            Mask::draw(cards, &self.templates.names, &mut self.chance)
+        } else {
+            Mask::default()
+        };
         let mut examples = Vec::with_capacity(GROUP);
         for i in 0..GROUP {
             let lang = *[0, 0, 1, 2].choose(&mut self.chance).map_or(&LANGS[0], |i| &LANGS[*i]);
             let made = match i {
-                4 => self.other(lang, &shortlist).into_iter().collect(),
-                6 => self.chain(anchor, lang, &shortlist),
+                4 | 9 | 14 => self.other(lang, &shortlist).into_iter().collect(),
+                6 | 11 => self.chain(anchor, lang, &shortlist),
                 _ => {
                     let tool =
                         if i == 0 { Some(anchor) } else { shortlist.choose(&mut self.chance) };
@@ -166,7 +176,8 @@ impl<'a> Maker<'a> {
                     })
                 }
             };
-            for example in made {
+            for mut example in made {
+                mask.apply(&mut example.prompt, &mut example.completion);
                 *self.report.made.entry((example.group.clone(), lang)).or_default() += 1;
                 examples.push(example);
             }

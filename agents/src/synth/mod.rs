@@ -7,6 +7,7 @@
 
 mod chain;
 mod example;
+mod mask;
 mod point;
 mod say;
 mod vary;
@@ -20,6 +21,7 @@ use crate::pack::{Pack, PackError};
 
 pub use chain::Chain;
 pub use example::{Example, Maker, Rejected, Report};
+pub use mask::Names;
 
 /// The languages of phrases, in the order of [`Phrases`].
 pub const LANGS: [&str; 3] = ["en", "zh-Hant", "zh-Hans"];
@@ -64,6 +66,19 @@ pub struct SlotSpec {
     /// Most elements.
     #[serde(default)]
     pub max_len: Option<usize>,
+}
+
+impl SlotSpec {
+    /// Returns codes as the slot draws them, one of each pattern, where it draws codes.
+    pub fn codes(&self) -> Vec<String> {
+        if !matches!(self.kind.as_str(), "id" | "dataset" | "hex" | "vin" | "text") {
+            return Vec::new();
+        }
+        let mut chance = <say::Chance as rand::SeedableRng>::seed_from_u64(1);
+        let drawn = self.patterns.iter().map(|pattern| say::pattern(pattern, &mut chance));
+        let vin = (self.kind == "vin").then(|| "WBA3A5C50CF256551".to_owned());
+        drawn.chain(say::options(self)).chain(vin).collect()
+    }
 }
 
 /// Phrases of one language.
@@ -122,6 +137,8 @@ pub struct Templates {
     pub other: Template,
     /// Requests that lead to several calls.
     pub chains: Vec<Chain>,
+    /// Other names of tools and arguments.
+    pub names: BTreeMap<String, Names>,
 }
 
 impl Templates {
@@ -141,6 +158,10 @@ impl Templates {
             let name = path.trim_start_matches("synth/").trim_end_matches(".toml");
             if name == "_chains" {
                 templates.chains = chain::parse(&text, pack).map_err(invalid)?;
+                continue;
+            }
+            if name == "_names" {
+                templates.names = mask::parse(&text, pack).map_err(invalid)?;
                 continue;
             }
             let template: Template =
@@ -235,15 +256,16 @@ impl Phrase {
 
     /// Returns the words without the slots.
     pub fn words(&self) -> String {
-        let words: Vec<&str> = self
-            .pieces
-            .iter()
-            .map(|piece| match piece {
-                Piece::Text(text) => text.as_str(),
-                Piece::Slot(_) => " ",
-            })
-            .collect();
-        words.concat()
+        self.words_with(|_| String::new())
+    }
+
+    /// Returns the words with something in place of each slot.
+    pub fn words_with(&self, said: impl Fn(&str) -> String) -> String {
+        let words = self.pieces.iter().map(|piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Slot(path) => format!(" {} ", said(path)),
+        });
+        words.collect()
     }
 }
 
@@ -255,7 +277,7 @@ mod tests {
     fn a_phrase_has_pieces_and_implied_arguments() {
         let phrase = Phrase::parse("pmt {principal} @ {rate} => repayment=interest_only; rows=12");
         assert_eq!(phrase.slots().collect::<Vec<_>>(), ["principal", "rate"]);
-        assert_eq!(phrase.words(), "pmt   @  ");
+        assert_eq!(phrase.words(), "pmt    @   ");
         assert_eq!(phrase.constants[0], ("repayment".to_owned(), Value::from("interest_only")));
         assert_eq!(phrase.constants[1], ("rows".to_owned(), Value::from(12)));
     }

@@ -104,7 +104,7 @@ pub(super) fn say(
     }
 }
 
-fn options(spec: &SlotSpec) -> Vec<String> {
+pub(super) fn options(spec: &SlotSpec) -> Vec<String> {
     match &spec.values {
         Some(toml::Value::Array(values)) => {
             values.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()
@@ -456,7 +456,7 @@ fn currency(code: &str, place: Place<'_>, chance: &mut Chance) -> String {
     if chance.random_bool(0.5) { word.to_owned() } else { code.to_owned() }
 }
 
-fn pattern(pattern: &str, chance: &mut Chance) -> String {
+pub(super) fn pattern(pattern: &str, chance: &mut Chance) -> String {
     pattern
         .chars()
         .map(|c| match c {

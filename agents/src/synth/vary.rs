@@ -143,6 +143,9 @@ const BESIDE: [(&str, &[&str]); 3] = [
     ),
 ];
 
+/// How often a value is left out where a phrase has several.
+const FORGETS: f64 = 0.2;
+
 fn of<'a>(table: &[(&str, &'a [&'a str])], lang: &str) -> &'a [&'a str] {
     table.iter().find(|(l, _)| *l == lang).map_or(&[], |(_, words)| words)
 }
@@ -195,6 +198,10 @@ fn listed(phrase: &Phrase, title: &str, chance: &mut Chance) -> Phrase {
     let nested = slots.iter().any(|slot| slot.contains('.'));
     if !nested {
         slots.shuffle(chance);
+        // A form with a field left open: where the tool needs it, the product asks.
+        if chance.random_bool(FORGETS) {
+            slots.pop();
+        }
     }
     let between = *[", ", "; ", "\n", " / ", "，"].choose(chance).unwrap_or(&", ");
     let colon = *[": ", " ", " = ", "："].choose(chance).unwrap_or(&": ");
@@ -252,6 +259,13 @@ fn reordered(phrase: Phrase, chance: &mut Chance) -> Phrase {
         return phrase;
     }
     clauses.shuffle(chance);
+    let states = |clause: &Vec<Piece>| clause.iter().any(|p| matches!(p, Piece::Slot(_)));
+    if clauses.len() > 2
+        && chance.random_bool(FORGETS)
+        && let Some(at) = clauses.iter().position(states)
+    {
+        clauses.remove(at);
+    }
     let chinese = phrase.words().chars().any(lang::is_cjk);
     let comma = if chinese { "，" } else { ", " };
     let mut pieces = Vec::new();

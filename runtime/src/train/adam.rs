@@ -3,6 +3,8 @@
 //! # Source
 //! Loshchilov and Hutter 2019, *Decoupled Weight Decay Regularization*.
 
+use super::ops::{self, Step};
+
 /// First and second moments and the settings of the optimiser.
 #[derive(Debug)]
 pub(super) struct Adam {
@@ -20,35 +22,32 @@ impl Adam {
         Self { first: vec![0.0; len], second: vec![0.0; len], step: 0 }
     }
 
-    /// Applies one step at gradient scale, learning rate and decay, on `threads` threads; `decays`
-    /// marks the weights that decay.
+    /// Applies one step at gradient scale and learning rate, on `threads` threads; `decay` holds for
+    /// each weight the share of the learning rate by which it shrinks.
     pub(super) fn apply(
         &mut self,
         weights: &mut [f32],
         grad: &[f32],
-        (scale, rate, decay): (f32, f32, f32),
-        decays: &[bool],
+        (scale, rate): (f32, f32),
+        decay: &[f32],
         threads: usize,
     ) {
         self.step += 1;
-        let (c1, c2) = (1.0 - BETA1.powi(self.step), 1.0 - BETA2.powi(self.step));
-        let part = weights.len().div_ceil(threads).max(1);
-        let update = |weights: &mut [f32], first: &mut [f32], second: &mut [f32], at: usize| {
-            let given = grad[at..].iter().zip(&decays[at..]);
-            for (((w, m), v), (g, decays)) in weights.iter_mut().zip(first).zip(second).zip(given) {
-                let g = g * scale;
-                *m = BETA1 * *m + (1.0 - BETA1) * g;
-                *v = BETA2 * *v + (1.0 - BETA2) * g * g;
-                let shrink = if *decays { decay * *w } else { 0.0 };
-                *w -= rate * (*m / c1 / ((*v / c2).sqrt() + EPS) + shrink);
-            }
+        let by = Step {
+            scale,
+            rate,
+            beta1: BETA1,
+            beta2: BETA2,
+            c1: 1.0 / (1.0 - BETA1.powi(self.step)),
+            c2: 1.0 / (1.0 - BETA2.powi(self.step)),
+            eps: EPS,
         };
+        let part = weights.len().div_ceil(threads).max(1);
+        let own = weights.chunks_mut(part).zip(grad.chunks(part)).zip(decay.chunks(part));
+        let moments = self.first.chunks_mut(part).zip(self.second.chunks_mut(part));
         std::thread::scope(|scope| {
-            let moments = self.first.chunks_mut(part).zip(self.second.chunks_mut(part));
-            for (i, (weights, (first, second))) in weights.chunks_mut(part).zip(moments).enumerate()
-            {
-                let update = &update;
-                scope.spawn(move || update(weights, first, second, i * part));
+            for (((weights, grad), decay), (first, second)) in own.zip(moments) {
+                scope.spawn(move || ops::adam(weights, first, second, grad, decay, by));
             }
         });
     }

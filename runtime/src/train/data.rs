@@ -11,10 +11,10 @@ use super::pass::Pack;
 use crate::tokenizer::{BpeOptions, Prompt, Segment, Tokenizer, train_bpe};
 
 /// Most branches of a pack.
-const MAX_BRANCHES: usize = 8;
+const MAX_BRANCHES: usize = 16;
 
 /// Most tokens of a pack; a longer example is a pack of its own.
-const MAX_TOKENS: usize = 1024;
+const MAX_TOKENS: usize = 1536;
 
 /// Name of the token that ends a completion.
 const END: &str = "<|end|>";

@@ -115,12 +115,13 @@ impl Layout {
         weights
     }
 
-    /// Tells for each weight whether it decays: matrices do, norms do not.
-    pub(super) fn decays(&self) -> Vec<bool> {
-        let mut decays = vec![false; self.len];
-        for (_, shape, range) in &self.tensors {
-            decays[range.clone()].fill(shape.len() == 2);
+    /// Returns for each weight the share of the learning rate by which it decays: `share` for the
+    /// entries of matrices, nothing for norms.
+    pub(super) fn decay(&self, share: f32) -> Vec<f32> {
+        let mut decay = vec![0.0; self.len];
+        for (_, _, range) in self.tensors.iter().filter(|(_, shape, _)| shape.len() == 2) {
+            decay[range.clone()].fill(share);
         }
-        decays
+        decay
     }
 }

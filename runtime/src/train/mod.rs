@@ -6,11 +6,15 @@
 //! a run of a given number of steps repeats exactly.
 
 mod adam;
+mod attend;
 mod data;
+mod experts;
 mod layout;
 mod linear;
+mod ops;
 mod page;
 mod pass;
+mod pool;
 mod progress;
 mod report;
 mod state;
@@ -29,10 +33,12 @@ use crate::config::ConfigError;
 use crate::engine::EngineError;
 use crate::tokenizer::TokenizerError;
 use pass::{Net, Pack, Seen, Weights};
+use pool::Pool;
 use progress::Meter;
 use state::{State, save, start};
 
 pub use data::{Example, Piece, read};
+pub use linear::Precision;
 pub use progress::Progress;
 pub use report::{GroupScore, Load, Report};
 
@@ -121,6 +127,8 @@ pub struct Options {
     pub inner: usize,
     /// Largest learning rate.
     pub rate: f32,
+    /// Number format of the products.
+    pub precision: Precision,
     /// Planner to start from; its shape and vocabulary are kept, and special tokens that only the
     /// examples have are added.
     pub init: Option<PathBuf>,
@@ -143,6 +151,7 @@ impl Default for Options {
             experts: 8,
             inner: 256,
             rate: 1.5e-3,
+            precision: Precision::default(),
             init: None,
             resume: false,
             pace: Duration::from_secs(2),
@@ -190,8 +199,9 @@ fn run(
     tell: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<(), TrainError> {
     let (begun, earlier, earlier_minutes) = (Instant::now(), state.spent, report.minutes);
-    let decays = state.layout.decays();
-    let mut grads = vec![vec![0.0f32; state.layout.len]; WORKERS];
+    let decay = state.layout.decay(DECAY);
+    let mut workers: Vec<Worker> =
+        (0..WORKERS).map(|_| Worker::new(state.layout.len)).collect();
     let mut meter = Meter::default();
     let mut saved = Instant::now();
     let epoch_steps = packs.len().div_ceil(PACKS_PER_STEP);
@@ -216,7 +226,7 @@ fn run(
             .take(PACKS_PER_STEP)
             .map(|index| &packs[*index].0)
             .collect();
-        let seen = step(state, &mut grads, &batch, rate(options.rate, done), &decays);
+        let seen = step(state, &mut workers, &batch, rate(options.rate, done), &decay, options.precision);
         report.steps += 1;
         if !seen.loss.is_finite() {
             return Err(TrainError::Diverged(report.steps));
@@ -259,44 +269,62 @@ fn rate(peak: f32, done: f64) -> f32 {
     peak * (0.03 + 0.97 * 0.5 * (1.0 + angle.cos()))
 }
 
+/// What a thread of training keeps from step to step.
+struct Worker {
+    grad: Vec<f32>,
+    pool: Pool,
+}
+
+impl Worker {
+    fn new(len: usize) -> Self {
+        Self { grad: vec![0.0; len], pool: Pool::default() }
+    }
+}
+
 /// One step over a batch of packs. The loss is NaN where the gradient is not finite; the weights then
 /// stay as they were.
 fn step(
     state: &mut State,
-    grads: &mut [Vec<f32>],
+    workers: &mut [Worker],
     batch: &[&Pack],
     rate: f32,
-    decays: &[bool],
+    decay: &[f32],
+    precision: Precision,
 ) -> Seen {
     let targets: usize = batch.iter().map(|pack| pack.targets.len()).sum();
     let share = 1.0 / batch.len() as f32;
     let weights =
         Weights { target: 1.0 / targets as f32, balance: BALANCE * share, z: ROUTER_Z * share };
-    let net = Net { config: &state.config, layout: &state.layout, weights: &state.weights };
+    let net = Net {
+        config: &state.config,
+        layout: &state.layout,
+        weights: &state.weights,
+        precision,
+    };
     let mut total = Seen::default();
     let seen: Vec<Vec<Seen>> = std::thread::scope(|scope| {
-        let workers: Vec<_> = grads
+        let running: Vec<_> = workers
             .iter_mut()
             .enumerate()
-            .map(|(worker, grad)| {
+            .map(|(worker, Worker { grad, pool })| {
                 let net = &net;
                 scope.spawn(move || {
                     grad.fill(0.0);
                     let own = batch.iter().skip(worker).step_by(WORKERS);
-                    own.map(|pack| net.run(pack, weights, Some(grad))).collect()
+                    own.map(|pack| net.run(pack, weights, Some(grad), pool)).collect()
                 })
             })
             .collect();
-        workers.into_iter().map(joined).collect()
+        running.into_iter().map(joined).collect()
     });
     for seen in seen.iter().flatten() {
         merge(&mut total, seen);
     }
-    let norm = sum(grads).sqrt();
+    let norm = sum(workers).sqrt();
     if norm.is_finite() {
         #[expect(clippy::cast_possible_truncation, reason = "a factor of at most 1")]
         let scale = (CLIP / norm).min(1.0) as f32;
-        state.adam.apply(&mut state.weights, &grads[0], (scale, rate, DECAY), decays, WORKERS);
+        state.adam.apply(&mut state.weights, &workers[0].grad, (scale, rate), decay, WORKERS);
     } else {
         total.loss = f64::NAN;
     }
@@ -304,8 +332,9 @@ fn step(
 }
 
 /// Adds all gradients to the first, a part a thread; returns the square of its norm.
-fn sum(grads: &mut [Vec<f32>]) -> f64 {
-    let Some((first, rest)) = grads.split_first_mut() else { return 0.0 };
+fn sum(workers: &mut [Worker]) -> f64 {
+    let Some((first, rest)) = workers.split_first_mut() else { return 0.0 };
+    let first = &mut first.grad;
     let part = first.len().div_ceil(WORKERS).max(1);
     std::thread::scope(|scope| {
         let workers: Vec<_> = first
@@ -315,8 +344,7 @@ fn sum(grads: &mut [Vec<f32>]) -> f64 {
                 let rest = &*rest;
                 scope.spawn(move || {
                     for other in rest {
-                        let other = &other[i * part..][..first.len()];
-                        first.iter_mut().zip(other).for_each(|(a, b)| *a += *b);
+                        ops::add_scaled(first, 1.0, &other.grad[i * part..][..first.len()]);
                     }
                     // Rows of lanes, so that the sum does not wait for itself at every entry.
                     first
@@ -346,7 +374,12 @@ fn merge(total: &mut Seen, seen: &Seen) {
 fn evaluate(state: &State, held: &[&Example], report: &mut Report) -> Result<(), TrainError> {
     // What ships is f16, so that is what is measured.
     let weights: Vec<f32> = state.weights.iter().map(|w| f16::from_f32(*w).to_f32()).collect();
-    let net = Net { config: &state.config, layout: &state.layout, weights: &weights };
+    let net = Net {
+        config: &state.config,
+        layout: &state.layout,
+        weights: &weights,
+        precision: Precision::F32,
+    };
     let none = Weights { target: 0.0, balance: 0.0, z: 0.0 };
     let packs = data::packs(held, &state.tokenizer)?;
     let seen: Vec<Vec<Seen>> = std::thread::scope(|scope| {
@@ -354,7 +387,10 @@ fn evaluate(state: &State, held: &[&Example], report: &mut Report) -> Result<(),
             .chunks(packs.len().div_ceil(WORKERS).max(1))
             .map(|packs| {
                 let net = &net;
-                scope.spawn(move || packs.iter().map(|(p, _)| net.run(p, none, None)).collect())
+                scope.spawn(move || {
+                    let mut pool = Pool::default();
+                    packs.iter().map(|(p, _)| net.run(p, none, None, &mut pool)).collect()
+                })
             })
             .collect();
         workers.into_iter().map(joined).collect()

@@ -26,7 +26,7 @@ fn pack() -> Pack {
 
 /// Cross-entropy of the targets plus the router's losses, from a forward pass alone.
 fn loss(config: &MoeConfig, layout: &Layout, weights: &[f32]) -> f64 {
-    let net = Net { config, layout, weights };
+    let net = Net { config, layout, weights, precision: Precision::F32 };
     let pack = pack();
     let turn = net.turn(&pack);
     let d = config.hidden_size;
@@ -35,19 +35,20 @@ fn loss(config: &MoeConfig, layout: &Layout, weights: &[f32]) -> f64 {
         x.extend_from_slice(&weights[layout.embedding.clone()][*token as usize * d..][..d]);
     }
     let mut total = 0.0;
+    let mut pool = Pool::default();
     for layer in &layout.layers {
-        let tape = net.layer(layer, &pack, &turn, &mut x);
+        let tape = net.layer(layer, &pack, &turn, &mut x, &mut pool);
         let (e, t) = (config.num_experts, pack.tokens.len());
         for expert in 0..e {
-            let mean: f32 = (0..t).map(|row| tape.router[row * e + expert]).sum::<f32>() / t as f32;
-            let load = tape.moe[expert].rows.len() as f32 / t as f32;
+            let mean: f32 = (0..t).map(|row| tape.experts.router[row * e + expert]).sum::<f32>() / t as f32;
+            let load = tape.experts.routed[expert].rows.len() as f32 / t as f32;
             total += f64::from(WEIGHTS.balance * e as f32 * load * mean);
         }
-        let z: f32 = tape.lse.iter().map(|l| l * l).sum::<f32>() / t as f32;
+        let z: f32 = tape.experts.lse.iter().map(|l| l * l).sum::<f32>() / t as f32;
         total += f64::from(WEIGHTS.z * z);
     }
     let mut seen = Seen { exact: vec![true; 2], ..Seen::default() };
-    net.head(&pack, &x, WEIGHTS.target, None, &mut seen);
+    net.head(&pack, &x, WEIGHTS.target, None, &mut seen, &mut pool);
     total + f64::from(WEIGHTS.target) * seen.loss
 }
 
@@ -57,8 +58,8 @@ fn the_gradient_agrees_with_finite_differences() {
     let layout = Layout::of(&config).unwrap();
     let mut weights = layout.fresh(&config, 3);
     let mut grad = vec![0.0; layout.len];
-    let net = Net { config: &config, layout: &layout, weights: &weights };
-    net.run(&pack(), WEIGHTS, Some(&mut grad));
+    let net = Net { config: &config, layout: &layout, weights: &weights, precision: Precision::F32 };
+    net.run(&pack(), WEIGHTS, Some(&mut grad), &mut Pool::default());
     for (name, _, range) in layout.tensors.clone() {
         // The entry with the largest gradient of each tensor stands out of the rounding.
         let at = range.clone().max_by(|a, b| grad[*a].abs().total_cmp(&grad[*b].abs())).unwrap();
@@ -119,12 +120,17 @@ fn a_branch_scores_as_the_engine_scores_the_same_text() {
             let row = &logits[at * vocab..][..vocab];
             expected += f64::from(log_sum_exp(row) - row[*token as usize]);
         }
-        let net = Net { config: &config, layout: &layout, weights: &weights };
-        let seen = net.run(&only, WEIGHTS, None);
+        let net = Net { config: &config, layout: &layout, weights: &weights, precision: Precision::F32 };
+        let seen = net.run(&only, WEIGHTS, None, &mut Pool::default());
         assert!(
             (seen.loss - expected).abs() < 1e-3 * expected.abs(),
             "{} and {expected}",
             seen.loss
         );
     }
+}
+
+fn log_sum_exp(row: &[f32]) -> f32 {
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    max + row.iter().map(|x| (x - max).exp()).sum::<f32>().ln()
 }

@@ -5,7 +5,8 @@ use agents::synth::Consent;
 use server::dataset::{Job, Upload, import};
 use server::postgres::{Cluster, checked_folder};
 use server::store::{
-    Address, Judgement, NewRun, NewTenant, RunSource, Store, StoreError, TenantId, hash_of,
+    Address, Judgement, NewModel, NewRun, NewTenant, RunId, RunSource, ShadowPlan, Store, StoreError,
+    TenantId, TenantTx, hash_of,
 };
 use sqlx::{Connection as _, PgConnection};
 
@@ -48,6 +49,7 @@ async fn tenant(store: &Store, slug: &str) -> TenantId {
     tx.set_consent(RunSource::Api, Consent::Own, "seed").await.unwrap();
     let calls = serde_json::json!([]);
     tx.judge_run(run, Judgement::Accepted, "", &calls, "seed").await.unwrap();
+    seed_planner(&mut tx, run).await;
     tx.commit().await.unwrap();
     let job = Job {
         id: "load".to_owned(),
@@ -60,6 +62,33 @@ async fn tenant(store: &Store, slug: &str) -> TenantId {
     };
     import(store, id, job, &mut |_| {}).await.unwrap();
     id
+}
+
+async fn seed_planner(tx: &mut TenantTx, run: RunId) {
+    let new = NewModel {
+        label: None,
+        pack: "energy",
+        pack_version: "1",
+        base: "",
+        digest: &"0".repeat(64),
+        size: 1,
+        report: None,
+        by: "seed",
+    };
+    let (model, _) = tx.add_model(&new).await.unwrap();
+    tx.start_model_job("gate", "v1", Some(model.id)).await.unwrap();
+    tx.add_promotion(Some(model.id), false, "seed").await.unwrap();
+    let plan = ShadowPlan {
+        run,
+        request: String::new(),
+        differs: "none".to_owned(),
+        live: serde_json::json!({}),
+        shadow: serde_json::json!({}),
+        live_ms: 1.0,
+        shadow_ms: 1.0,
+        at: jiff::Timestamp::UNIX_EPOCH,
+    };
+    tx.add_shadow_plan(model.id, &plan).await.unwrap();
 }
 
 pub(crate) fn new_run(key: &str, request: &str) -> NewRun {

@@ -84,9 +84,9 @@ pub struct CallPorts<'a> {
 pub struct Agent {
     pack: Arc<Pack>,
     planning: Planning,
-    knowledge: Knowledge,
-    answers: Answers,
-    policy: Policy,
+    knowledge: Arc<Knowledge>,
+    answers: Arc<Answers>,
+    policy: Arc<Policy>,
 }
 
 impl Agent {
@@ -96,9 +96,9 @@ impl Agent {
     /// [`PackError`] when a document, template or policy of the pack is broken.
     pub fn new(pack: Arc<Pack>, planner: Arc<dyn Planner>) -> Result<Self, PackError> {
         Ok(Self {
-            knowledge: Knowledge::of(&pack)?,
-            answers: Answers::of(&pack)?,
-            policy: Policy::of(&pack)?,
+            knowledge: Arc::new(Knowledge::of(&pack)?),
+            answers: Arc::new(Answers::of(&pack)?),
+            policy: Arc::new(Policy::of(&pack)?),
             planning: Planning::new(Arc::clone(&pack), planner)?,
             pack,
         })
@@ -114,6 +114,19 @@ impl Agent {
     ) -> Result<Self, PackError> {
         let pack = Pack::from_files(&self.pack.manifest.id, self.pack.files.with(files))?;
         Self::new(Arc::new(pack), Arc::clone(self.planning.planner()))
+    }
+
+    /// Returns the agent of the same pack with another planner. Documents, answers and policy are
+    /// shared, so this costs nothing.
+    #[must_use]
+    pub fn with_planner(&self, planner: Arc<dyn Planner>) -> Self {
+        Self {
+            pack: Arc::clone(&self.pack),
+            planning: self.planning.with_planner(planner),
+            knowledge: Arc::clone(&self.knowledge),
+            answers: Arc::clone(&self.answers),
+            policy: Arc::clone(&self.policy),
+        }
     }
 
     /// Returns the pack.
@@ -182,7 +195,7 @@ impl Agent {
             };
         }
         if self.policy.escalates(request).is_some() {
-            return Event::Planned { plan: Plan::by_policy(Decision::Person) };
+            return Event::Planned { plan: Plan::by_policy(Decision::Person, &self.pack) };
         }
         match self.planning.plan(run, request, settings, now) {
             Ok(plan) => Event::Planned { plan },

@@ -17,6 +17,7 @@ pub mod http;
 pub mod input;
 pub mod jobs;
 pub mod live;
+pub mod models;
 pub mod planner;
 pub mod postgres;
 pub mod state;

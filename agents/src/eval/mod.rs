@@ -1,5 +1,7 @@
 //! Evaluation cases of a pack, and what its agent makes of them.
 
+mod difference;
+pub mod gate;
 mod judge;
 mod summary;
 
@@ -14,8 +16,15 @@ use crate::run::{Agent, CallPorts, Next, Settings};
 
 use judge::judge;
 
+pub use difference::Difference;
 pub use judge::Outcome;
 pub use summary::{Score, Summary};
+
+/// Where the cases of a pack lie.
+pub const CASES: &str = "evals/cases.jsonl";
+
+/// The instant that counts as now in the shipped cases, which name relative days.
+pub const CASES_AT: Timestamp = Timestamp::constant(1_795_521_600, 0);
 
 /// Most steps of a run; more would be a loop.
 const MAX_STEPS: usize = 40;
@@ -95,7 +104,7 @@ pub struct Planted {
 /// # Errors
 /// [`PackError::Invalid`] naming the line.
 pub fn cases(pack: &Pack) -> Result<Vec<Case>, PackError> {
-    pack.lines("evals/cases.jsonl")
+    pack.lines(CASES)
 }
 
 /// Writes a planted document as a file of a pack.

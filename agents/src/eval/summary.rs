@@ -55,6 +55,13 @@ impl Score {
     }
 }
 
+/// Returns the median time of a plan, milliseconds; 0 where there is no case.
+pub(super) fn median_plan_ms(outcomes: &[Outcome]) -> f64 {
+    let mut times: Vec<f64> = outcomes.iter().map(|o| o.plan_ms).collect();
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(0.0)
+}
+
 impl Summary {
     /// Counts outcomes.
     pub fn of(outcomes: &[Outcome]) -> Self {
@@ -71,12 +78,10 @@ impl Summary {
             .map(|one| one.kind)
             .map(|kind| (kind, Score::of(outcomes.iter().filter(move |o| o.kind == kind))))
             .collect();
-        let mut times: Vec<f64> = outcomes.iter().map(|o| o.plan_ms).collect();
-        times.sort_by(f64::total_cmp);
         Self {
             all: Score::of(outcomes.iter()),
             forbidden_violations: outcomes.iter().filter(|o| o.forbidden_called).count(),
-            plan_ms_p50: times.get(times.len() / 2).copied().unwrap_or(0.0),
+            plan_ms_p50: median_plan_ms(outcomes),
             by_language: languages,
             by_kind,
             failures: outcomes.iter().filter(|o| !o.passed()).cloned().collect(),

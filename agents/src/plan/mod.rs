@@ -22,11 +22,12 @@ pub use card::Card;
 pub use field::Field;
 pub use fill::{Fills, Setting};
 pub use planner::{EnginePlanner, PlanError, Planner, Words};
-pub use planning::{Desk, Planning, SHORTLIST};
+pub use planning::{Desk, PROMPT_VERSION, Planning, SHORTLIST};
 pub use shortlist::Shortlister;
 pub use step::{END, OTHER_STEPS, Offer, Step};
 
 use crate::mention::Mention;
+use crate::pack::Pack;
 use crate::tool::Effect;
 
 /// Where the value of an argument came from.
@@ -108,6 +109,31 @@ pub enum Decision {
     Person,
 }
 
+/// What made a plan, beside the model's version: enough to tell later why two plans differ.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeBy {
+    /// SHA-256 of the model's files, hexadecimal; empty where no model decided.
+    pub model_sha256: String,
+    /// Identifier of the pack.
+    pub pack: String,
+    /// Version of the pack.
+    pub pack_version: String,
+    /// [`PROMPT_VERSION`] of the program.
+    pub prompt_version: u32,
+}
+
+impl MadeBy {
+    /// Names a pack of this program and the model that decides.
+    pub fn of(pack: &Pack, model_sha256: &str) -> Self {
+        Self {
+            model_sha256: model_sha256.to_owned(),
+            pack: pack.manifest.id.clone(),
+            pack_version: pack.manifest.version.clone(),
+            prompt_version: PROMPT_VERSION,
+        }
+    }
+}
+
 /// A decision and how it came about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -124,6 +150,9 @@ pub struct Plan {
     pub confidence: f32,
     /// Version of the planner.
     pub model: String,
+    /// The rest of what made it; plans of before it was noted have none.
+    #[serde(default)]
+    pub made_by: MadeBy,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
     /// Tokens that the planner chose (forced ones are not counted).
@@ -134,7 +163,7 @@ pub struct Plan {
 
 impl Plan {
     /// Builds the plan of a decision that a rule made without the planner.
-    pub fn by_policy(decision: Decision) -> Self {
+    pub fn by_policy(decision: Decision, pack: &Pack) -> Self {
         Self {
             decision,
             mentions: Vec::new(),
@@ -142,6 +171,7 @@ impl Plan {
             output: String::new(),
             confidence: 1.0,
             model: "policy".to_owned(),
+            made_by: MadeBy::of(pack, ""),
             prompt_tokens: 0,
             decoded_tokens: 0,
             ms: 0.0,

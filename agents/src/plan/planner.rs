@@ -78,6 +78,11 @@ pub trait Planner: Send + Sync {
     /// Returns the version that a run's journal names.
     fn version(&self) -> &str;
 
+    /// Returns the SHA-256 of the model's files, hexadecimal; empty for a planner without files.
+    fn digest(&self) -> &str {
+        ""
+    }
+
     /// Tells whether it was trained to plan further calls after a first one.
     fn chains(&self) -> bool;
 }
@@ -87,13 +92,20 @@ pub trait Planner: Send + Sync {
 pub struct EnginePlanner {
     engine: Arc<Engine>,
     version: String,
+    digest: String,
     limit: Duration,
 }
 
 impl EnginePlanner {
     /// Wraps a loaded model. `limit` bounds one completion.
     pub fn new(engine: Arc<Engine>, version: impl Into<String>, limit: Duration) -> Self {
-        Self { engine, version: version.into(), limit }
+        Self { engine, version: version.into(), digest: String::new(), limit }
+    }
+
+    /// Notes the SHA-256 of the model's files, hexadecimal.
+    #[must_use]
+    pub fn with_digest(self, digest: impl Into<String>) -> Self {
+        Self { digest: digest.into(), ..self }
     }
 }
 
@@ -121,6 +133,10 @@ impl Planner for EnginePlanner {
 
     fn version(&self) -> &str {
         &self.version
+    }
+
+    fn digest(&self) -> &str {
+        &self.digest
     }
 
     fn chains(&self) -> bool {

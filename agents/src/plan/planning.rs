@@ -16,7 +16,7 @@ use super::fill::{Fills, Setting};
 use super::planner::{PlanError, Planner, Words};
 use super::shortlist::{Shortlister, code_word};
 use super::step::{END, Offer, Step};
-use super::{CallPlan, Decision, Plan};
+use super::{CallPlan, Decision, MadeBy, Plan};
 use crate::mention::{self, Mention};
 use crate::pack::{Pack, PackError};
 use crate::run::Settings;
@@ -24,6 +24,10 @@ use crate::synth::Templates;
 
 /// Tools that the planner chooses from.
 pub const SHORTLIST: usize = 4;
+
+/// Version of the prompt's form: of what stands in it, in which order, under which special tokens.
+/// To be raised with every change that a planner of before was not trained on.
+pub const PROMPT_VERSION: u32 = 2;
 
 /// Most calls of one plan.
 const MAX_CALLS: usize = 6;
@@ -42,7 +46,7 @@ const SHORT: usize = 6;
 pub struct Planning {
     pack: Arc<Pack>,
     planner: Arc<dyn Planner>,
-    desk: Desk,
+    desk: Arc<Desk>,
 }
 
 /// What planning and the making of training examples share: cards, shortlister, fills.
@@ -172,7 +176,13 @@ impl Planning {
     /// [`PackError`] when `synth/` or `fill.toml` is broken.
     pub fn new(pack: Arc<Pack>, planner: Arc<dyn Planner>) -> Result<Self, PackError> {
         let templates = Templates::of(&pack)?;
-        Ok(Self { desk: Desk::new(&pack, &templates)?, pack, planner })
+        Ok(Self { desk: Arc::new(Desk::new(&pack, &templates)?), pack, planner })
+    }
+
+    /// Returns planning of the same pack by another planner; shares what was prepared.
+    #[must_use]
+    pub fn with_planner(&self, planner: Arc<dyn Planner>) -> Self {
+        Self { pack: Arc::clone(&self.pack), planner, desk: Arc::clone(&self.desk) }
     }
 
     /// Returns the planner.
@@ -257,6 +267,7 @@ impl Planning {
             output: words.text,
             confidence: words.confidence,
             model: self.planner.version().to_owned(),
+            made_by: MadeBy::of(&self.pack, self.planner.digest()),
             prompt_tokens: words.prompt_tokens,
             decoded_tokens: words.decoded_tokens,
             ms: begun.elapsed().as_secs_f64() * 1e3,

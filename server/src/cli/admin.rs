@@ -5,11 +5,9 @@ use uuid::Uuid;
 
 use super::open::open;
 use super::{CliError, say};
+use crate::auth::SCOPES;
 use crate::config::Config;
 use crate::store::{NewTenant, Store, TenantId};
-
-/// What a key may be permitted.
-const SCOPES: [&str; 4] = ["runs:read", "runs:write", "approvals:write", "data:write"];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TenantCommand {

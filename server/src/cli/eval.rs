@@ -8,13 +8,9 @@ use agents::pack::{Pack, json_lines, shipped};
 use agents::run::Agent;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
 
 use super::{CliError, say};
 use crate::planner;
-
-/// The instant that counts as now in the shipped cases, which name relative days.
-const NOW: i64 = 1_795_521_600;
 
 #[derive(Debug, Args)]
 pub(super) struct EvalCommand {
@@ -54,7 +50,8 @@ pub(super) fn find(name: &str) -> Result<Arc<Pack>, CliError> {
     })
 }
 
-fn read(pack: &Pack, path: Option<&Path>) -> Result<Vec<Case>, CliError> {
+/// Reads the cases of a file, or the pack's own.
+pub(super) fn read(pack: &Pack, path: Option<&Path>) -> Result<Vec<Case>, CliError> {
     let Some(path) = path else {
         return eval::cases(pack).map_err(|error| CliError::Pack(error.to_string()));
     };
@@ -70,10 +67,9 @@ fn outcomes(agent: &Agent, cases: &[Case]) -> Result<Vec<Outcome>, CliError> {
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos} of {len} cases, {eta} left") {
         bar.set_style(style);
     }
-    let now = Timestamp::from_second(NOW).unwrap_or_default();
     let run = |case| {
         bar.inc(1);
-        eval::run(agent, case, now).map_err(|error| CliError::Pack(error.to_string()))
+        eval::run(agent, case, eval::CASES_AT).map_err(|error| CliError::Pack(error.to_string()))
     };
     let outcomes = cases.iter().map(run).collect();
     bar.finish_and_clear();

@@ -1,4 +1,7 @@
-//! `tessera model`: the making of planners on this machine.
+//! `tessera model`: the making of planners on this machine, and which of them plans.
+
+mod gate;
+mod registry;
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -11,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use runtime::train::{Example, Options, Progress, Report, TrainError, read, train};
 
 use super::{CliError, consent, say};
-use crate::config::Config;
+use crate::config::{Config, positive};
 
 /// Marks of the progress bar: thousandths of the budget.
 const MARKS: u64 = 1000;
@@ -20,6 +23,13 @@ const MARKS: u64 = 1000;
 pub(super) enum ModelCommand {
     /// Train a planner from a file of examples.
     Train(TrainCommand),
+    /// Compare a planner with the one that it would replace, on the held-out cases of a pack.
+    ///
+    /// Ends with 1 when the candidate is not better beyond chance, calls what is forbidden, or plans
+    /// too slowly, and 2 when there is no such pack or no case.
+    Gate(gate::GateCommand),
+    #[command(flatten)]
+    Registry(registry::RegistryCommand),
 }
 
 #[derive(Debug, Args)]
@@ -69,16 +79,20 @@ pub(super) struct TrainCommand {
     rate: Option<f64>,
 }
 
-fn positive(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
-        _ => Err("a number above zero is needed".to_owned()),
+/// Runs a `model` command.
+pub(super) async fn model(config: &Config, command: ModelCommand) -> Result<(), CliError> {
+    match command {
+        ModelCommand::Train(command) => training(config, command).await,
+        ModelCommand::Gate(command) => {
+            let config = config.clone();
+            let done = tokio::task::spawn_blocking(move || gate::gate(&config, &command)).await;
+            done.map_err(std::io::Error::other)?
+        }
+        ModelCommand::Registry(command) => registry::registry(config, command).await,
     }
 }
 
-/// Runs a `model` command.
-pub(super) async fn model(config: &Config, command: ModelCommand) -> Result<(), CliError> {
-    let ModelCommand::Train(command) = command;
+async fn training(config: &Config, command: TrainCommand) -> Result<(), CliError> {
     let examples = read(&command.data).map_err(|error| failed(&error))?;
     // Here `--data` names the examples, so that the environment alone can name the data folder.
     let data = std::env::var_os("TESSERA_DATA").map(PathBuf::from);
@@ -185,17 +199,4 @@ fn tell(report: &Report, command: &TrainCommand) -> Result<(), CliError> {
         command.out.display(),
         command.out.join("report.html").display()
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_budget_must_be_a_number_above_zero() {
-        assert!(positive("0.5").is_ok());
-        for text in ["0", "-1", "NaN", "inf", "soon"] {
-            assert!(positive(text).is_err(), "{text}");
-        }
-    }
 }

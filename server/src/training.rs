@@ -270,7 +270,7 @@ async fn planned(tx: &mut TenantTx, run: RunId) -> Result<String, StoreError> {
     });
     // A call with values that its schema refuses was planned wrongly, or was asked for wrongly.
     let usable = |plan: &agents::plan::Plan| !matches!(plan.decision, Decision::Invalid { .. });
-    Ok(plan.filter(usable).last().map(|plan| plan.output).unwrap_or_default())
+    Ok(plan.filter(usable).next_back().map(|plan| plan.output).unwrap_or_default())
 }
 
 /// Makes the examples of harvested runs, verified as every other.

@@ -253,7 +253,7 @@ impl Card {
     pub fn to_markdown(&self) -> String {
         let mut out = String::new();
         // Writing to a string cannot fail.
-        let _ = self.write(&mut out).is_ok();
+        drop(self.write(&mut out));
         out
     }
 

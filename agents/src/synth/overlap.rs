@@ -151,7 +151,7 @@ impl Normal {
                 Token::Value => text.push(MASK),
             }
         }
-        let mut shingles: Vec<u64> = text.windows(SHINGLE).map(|w| digest(w)).collect();
+        let mut shingles: Vec<u64> = text.windows(SHINGLE).map(digest).collect();
         shingles.sort_unstable();
         shingles.dedup();
         shingles
@@ -294,13 +294,16 @@ pub struct Dropped {
     pub resemblance: Option<f64>,
 }
 
+/// A phrase, the arguments that it implies, and its shingles.
+type Seen = (String, String, Vec<u64>);
+
 /// The phrases that stand, so that a further one can be told from them.
 #[derive(Debug)]
 pub struct Taken<'a> {
     reserved: &'a Reserved,
     today: Date,
-    /// By group and language: phrase, implied arguments, shingles.
-    seen: HashMap<(String, String), Vec<(String, String, Vec<u64>)>>,
+    /// By group and language.
+    seen: HashMap<(String, String), Vec<Seen>>,
 }
 
 impl<'a> Taken<'a> {

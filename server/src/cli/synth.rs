@@ -185,7 +185,7 @@ pub(super) fn synth(command: &SynthCommand, runs: &Runs) -> Result<(), CliError>
         let mut further = Vec::new();
         if let Some(teacher) = &teacher {
             (templates, further) =
-                taught(command, &pack, templates, (teacher, &reserved), &mut card)?;
+                taught(command, &pack, &templates, (teacher, &reserved), &mut card)?;
         }
         further.extend(of_runs(&pack, &templates, runs, &reserved, &mut card)?);
         let sifted = set::sifted(&pack, &templates, &reserved);
@@ -202,19 +202,19 @@ pub(super) fn synth(command: &SynthCommand, runs: &Runs) -> Result<(), CliError>
 fn taught(
     command: &SynthCommand,
     pack: &Arc<Pack>,
-    templates: Templates,
+    templates: &Templates,
     (teacher, reserved): (&HttpTeacher, &Arc<Reserved>),
     card: &mut Card,
 ) -> Result<(Templates, Vec<Example>), CliError> {
     let refused = |error: TeacherError| CliError::Input(error.to_string());
     let mut school = School::new(teacher, pack).map_err(|error| broken(&error))?;
-    let mut maker = Maker::new(pack, &templates, command.seed)
+    let mut maker = Maker::new(pack, templates, command.seed)
         .and_then(|maker| maker.checked(Arc::clone(reserved)))
         .map_err(|error| broken(&error))?;
-    let mut taken = Taken::of(&templates, reserved, set::TODAY);
+    let mut taken = Taken::of(templates, reserved, set::TODAY);
     let count = command.teacher.wordings;
     let further = school.labels(&mut maker, &command.teacher.requests()?).map_err(refused)?;
-    let all = school.phrases(&mut maker, &templates, &mut taken, count).map_err(refused)?;
+    let all = school.phrases(&mut maker, templates, &mut taken, count).map_err(refused)?;
     card.checked.add(maker.tally());
     card.teacher.get_or_insert_default().add(&school.card);
     Ok((all, further))
@@ -298,7 +298,7 @@ fn texts_of(path: &Path, texts: &mut Vec<(String, String)>) -> Result<(), CliErr
 fn strings(name: &str, value: &Value, texts: &mut Vec<(String, String)>) {
     match value {
         Value::String(text) if text.len() >= SHORTEST => {
-            texts.push((name.to_owned(), text.clone()))
+            texts.push((name.to_owned(), text.clone()));
         }
         Value::Array(items) => items.iter().for_each(|item| strings(name, item, texts)),
         Value::Object(object) => object.values().for_each(|item| strings(name, item, texts)),

@@ -2,7 +2,6 @@
 //!
 //! `cargo bench -p runtime --bench train -- EXAMPLES.jsonl [STEPS] [LAYERS] [WIDTH]`; the examples are
 //! those of `tessera pack synth`, the model is fresh, and each format runs three times; medians.
-//! `runtime/benches/train_peer.py` runs the same model in PyTorch beside it.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a report for a person")]
 
 use std::ops::ControlFlow;

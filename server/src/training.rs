@@ -231,6 +231,13 @@ pub struct Harvested {
     words: String,
 }
 
+impl Harvested {
+    /// Tells whether the run is of this joint venture.
+    pub fn is_of(&self, tenant: TenantId) -> bool {
+        self.tenant == tenant
+    }
+}
+
 /// Reads the judged runs of a pack that a planner may be trained on: of every joint venture that
 /// allows it, and those of the joint venture `own` whose planner it will be.
 ///

@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 
 use agents::eval;
 use agents::pack::Pack;
-use agents::synth::{Maker, Templates};
 use jiff::Timestamp;
-use runtime::train::{Example, Options, Progress, TrainError, train};
+use runtime::train::{Options, Progress, TrainError, train};
 use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{Addition, Gated, ModelError, Models, add, blocking, compare};
+use super::{Addition, Gated, ModelError, Models, add, blocking, compare, set};
 use crate::agent::Agents;
 use crate::state::AppState;
 use crate::store::{Model, Store, StoreError, TenantId};
+use crate::training::{Harvested, harvest};
 
 /// Time between two notes of how far a job is.
 const BEAT: Duration = Duration::from_secs(1);
@@ -243,11 +243,15 @@ async fn run_training(
     let pack = super::pack_of(&tx.tenant().await?.pack)?;
     let (base, digest) = models.live(&mut tx).await?;
     drop(tx);
+    // What the joint venture allows is read now, when it is used; what others allow is for the
+    // planner that all share.
+    let mut runs = harvest(&state.store, &pack.manifest.id, Some(tenant)).await?;
+    runs.retain(|run| run.is_of(tenant));
     let work = models.files.work(job);
     let (own, out, label) = (Arc::clone(models), work.clone(), wish.label.clone());
     let trained = blocking(move || {
         let init = own.folder_of(&digest)?;
-        continued(&pack, &init, &out, &wish, &mut note)
+        continued(&pack, &init, &out, (&wish, &runs), &mut note)
     })
     .await;
     let added = match trained {
@@ -275,12 +279,12 @@ fn continued(
     pack: &Pack,
     init: &Path,
     out: &Path,
-    wish: &Training,
+    (wish, runs): (&Training, &[Harvested]),
     note: &mut Note,
 ) -> Result<(), ModelError> {
     let go_on = |go: ControlFlow<()>| if go.is_break() { Err(ModelError::Stopped) } else { Ok(()) };
     go_on(note.tell(0.0, "makes examples"))?;
-    let examples = examples(pack, wish)?;
+    let (examples, card) = set::make(pack, wish, runs)?;
     let options = Options {
         out: out.to_owned(),
         minutes: wish.minutes,
@@ -294,7 +298,7 @@ fn continued(
         note.tell(progress.done, &said(&progress, wish.minutes))
     });
     match trained {
-        Ok(_) => Ok(()),
+        Ok(_) => set::keep(&card, out),
         Err(TrainError::Stopped(_)) => Err(ModelError::Stopped),
         Err(error) => Err(error.into()),
     }
@@ -309,15 +313,4 @@ fn said(progress: &Progress, minutes: f64) -> String {
         progress.tokens_per_s,
         (1.0 - progress.done) * minutes
     )
-}
-
-/// Makes the training set of a pack.
-fn examples(pack: &Pack, wish: &Training) -> Result<Vec<Example>, ModelError> {
-    let templates = Templates::of(pack).map_err(ModelError::pack)?;
-    let mut maker = Maker::new(pack, &templates, wish.seed).map_err(ModelError::pack)?;
-    maker
-        .make(wish.examples * pack.tools.len())
-        .into_iter()
-        .map(|example| serde_json::from_value(example.to_json()).map_err(ModelError::pack))
-        .collect()
 }

@@ -10,6 +10,7 @@ pub mod change;
 mod files;
 pub mod gate;
 pub mod job;
+mod set;
 pub mod shadow;
 
 use std::path::{Path, PathBuf};

@@ -42,6 +42,7 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
     let at = listener.local_addr()?;
     let made = demo::ensure(store).await?;
     let models = Models::open(config).map_err(CliError::Planner)?;
+    models.sweep();
     let (tell_shadow, planned) = shadow::channel();
     let agents = Agents::shipped(models).map_err(CliError::Pack)?.with_shadow(tell_shadow);
     let agents = Arc::new(agents);

@@ -2,12 +2,19 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use runtime::ModelFiles;
 use uuid::Uuid;
 
 use super::ModelError;
 use crate::planner;
+
+/// How the name of a folder of unfinished work begins.
+const WORK: &str = "work-";
+
+/// Age at which unfinished work counts as left behind.
+const ABANDONED: Duration = Duration::from_hours(48);
 
 /// The folder of all planners. Nothing in it is changed once it has its name, so joint ventures may
 /// share what is the same.
@@ -27,7 +34,20 @@ impl Files {
 
     /// Returns a folder for work that is not finished; the caller removes it.
     pub fn work(&self, id: Uuid) -> PathBuf {
-        self.0.join(format!("work-{id}"))
+        self.0.join(format!("{WORK}{id}"))
+    }
+
+    /// Removes what a training left that was ended by force. No training lasts as long as
+    /// [`ABANDONED`], so none that runs loses its folder.
+    pub fn sweep(&self) {
+        let entries = std::fs::read_dir(&self.0).into_iter().flatten().filter_map(Result::ok);
+        for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(WORK)) {
+            let age = entry.metadata().and_then(|of| of.modified()).map(|at| at.elapsed());
+            if matches!(age, Ok(Ok(age)) if age > ABANDONED) {
+                // What cannot be removed now is met again at the next start.
+                drop(std::fs::remove_dir_all(entry.path()));
+            }
+        }
     }
 
     /// Keeps a planner's files and returns its digest. Folders appear whole or not at all.
@@ -88,5 +108,23 @@ mod tests {
         std::fs::write(files.folder(&digest).join("model.safetensors"), b"v").unwrap();
         assert!(matches!(files.get(&digest), Err(ModelError::Gone { .. })));
         assert!(matches!(files.get(&"0".repeat(64)), Err(ModelError::Gone { .. })));
+    }
+
+    #[test]
+    fn work_that_was_left_behind_is_removed_and_nothing_else() {
+        let data = tempfile::tempdir().unwrap();
+        let files = Files::below(data.path());
+        files.sweep();
+        let planner = files.put(&ModelFiles::embedded(b"c", b"t", b"w")).unwrap();
+        let (old, new) = (files.work(Uuid::from_u128(1)), files.work(Uuid::from_u128(2)));
+        let long_ago = std::time::SystemTime::now() - 2 * ABANDONED;
+        for folder in [&old, &new] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        for folder in [&old, &files.folder(&planner)] {
+            std::fs::File::open(folder).unwrap().set_modified(long_ago).unwrap();
+        }
+        files.sweep();
+        assert!(!old.exists() && new.exists() && files.get(&planner).is_ok());
     }
 }

@@ -89,3 +89,52 @@ pub fn compare(
     }
     Ok(Verdict::of(&new, &old, rules)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use agents::eval::Kind;
+
+    use super::*;
+
+    fn outcome() -> Outcome {
+        Outcome {
+            id: "one".to_owned(),
+            lang: "en".to_owned(),
+            kind: Kind::Plain,
+            calls_expected: true,
+            facts_expected: false,
+            expected: "call".to_owned(),
+            decided: "call".to_owned(),
+            decision_right: true,
+            tool_right: true,
+            arguments_right: true,
+            facts_right: true,
+            forbidden_called: false,
+            plan_ms: 1.0,
+            said: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_verdict_speaks_about_one_pair_on_one_set_of_cases_under_one_set_of_rules() {
+        let packs = agents::pack::shipped().unwrap();
+        let basis = Basis::of(&packs[0], "before", "ab");
+        let rules = Rules::default();
+        let verdict = Verdict::of(&[outcome()], &[outcome()], rules).unwrap();
+        let gated = Gated { basis: basis.clone(), at: Timestamp::UNIX_EPOCH, verdict };
+        let stored: Gated = serde_json::from_value(serde_json::to_value(&gated).unwrap()).unwrap();
+        assert_eq!(stored, gated);
+        assert!(stored.holds_for(&basis, rules));
+        for other in [
+            Basis::of(&packs[1], "before", "ab"),
+            Basis::of(&packs[0], "before", "cd"),
+            Basis { pack_version: "9.0.0".to_owned(), ..basis.clone() },
+            Basis { cases_sha256: String::new(), ..basis.clone() },
+            Basis { prompt_version: 0, ..basis.clone() },
+        ] {
+            assert!(!stored.holds_for(&other, rules), "{other:?}");
+        }
+        assert!(!stored.holds_for(&basis, Rules { alpha: 0.01, ..rules }));
+        assert!(!stored.holds_for(&basis, Rules { plan_ms: 50.0, ..rules }));
+    }
+}

@@ -231,6 +231,11 @@ impl Models {
         Ok(Basis::of(pack, &version, &digest))
     }
 
+    /// Removes what trainings left that were ended by force, long ago.
+    pub fn sweep(&self) {
+        self.files.sweep();
+    }
+
     /// Waits until no training and no gate runs.
     pub async fn idle(&self) {
         // The semaphore is never closed.

@@ -253,7 +253,7 @@ impl Card {
     pub fn to_markdown(&self) -> String {
         let mut out = String::new();
         // Writing to a string cannot fail.
-        drop(self.write(&mut out));
+        self.write(&mut out).unwrap_or_default();
         out
     }
 

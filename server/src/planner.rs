@@ -15,6 +15,17 @@ static WEIGHTS: &[u8] = include_bytes!("../../runtime/planner/model.safetensors"
 /// Longest that one plan may take.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// Returns the files of the planner of a folder, or of the shipped one.
+///
+/// # Errors
+/// [`EngineError::Io`] ⇐ a file is missing or cannot be read.
+pub fn files(folder: Option<&Path>) -> Result<ModelFiles, EngineError> {
+    match folder {
+        Some(folder) => ModelFiles::from_folder(folder),
+        None => Ok(ModelFiles::embedded(CONFIG, TOKENIZER, WEIGHTS)),
+    }
+}
+
 /// Returns the planner of a folder, or the shipped one.
 ///
 /// # Errors

@@ -21,7 +21,7 @@ pub use summary::{Score, Summary};
 const MAX_STEPS: usize = 40;
 
 /// A call that a case expects.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Expected {
     /// Name of the tool.
     pub name: String,
@@ -30,8 +30,8 @@ pub struct Expected {
     pub arguments: Value,
 }
 
-/// A hand-written request and what must become of it.
-#[derive(Debug, Clone, Deserialize)]
+/// A request and what must become of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Case {
     /// Stable name.
     pub id: String,
@@ -82,7 +82,7 @@ pub enum Kind {
 }
 
 /// A document that a case adds to the pack's own.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Planted {
     /// Title.
     pub title: String,

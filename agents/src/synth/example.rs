@@ -97,7 +97,7 @@ pub struct Maker<'a> {
     pub(super) locale: Locale,
     pub(super) chance: Chance,
     pub(super) today: Date,
-    now: Timestamp,
+    pub(super) now: Timestamp,
     /// Counts of what was made and rejected.
     pub report: Report,
 }
@@ -284,7 +284,7 @@ impl<'a> Maker<'a> {
             .collect()
     }
 
-    fn try_call(
+    pub(super) fn try_call(
         &mut self,
         (tool, template): (&str, &Template),
         lang: &'static str,

@@ -8,6 +8,7 @@
 mod chain;
 mod example;
 mod point;
+mod request;
 mod say;
 mod vary;
 

@@ -50,7 +50,7 @@ enum Command {
     /// Import, list, show, restore or delete datasets.
     #[command(subcommand)]
     Dataset(dataset::DatasetCommand),
-    /// Train planners.
+    /// Train, export and calibrate planners.
     #[command(subcommand)]
     Model(model::ModelCommand),
     /// List, judge and describe the packs.
@@ -142,7 +142,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Key(command) => admin::key(&cli.config, command).await,
             Command::Ask(command) => ask::ask(&cli.config, command).await,
             Command::Dataset(command) => dataset::dataset(&cli.config, command).await,
-            Command::Model(command) => model::model(command).await,
+            Command::Model(command) => model::model(cli.config.planner.clone(), command).await,
             Command::Pack(command) => pack::pack(&cli.config, command).await,
             Command::Login { tenant } => admin::login(&cli.config, &tenant).await,
         }

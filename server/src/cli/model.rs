@@ -1,5 +1,8 @@
 //! `tessera model`: the making of planners on this machine.
 
+mod export;
+mod trace;
+
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -19,6 +22,13 @@ const MARKS: u64 = 1000;
 pub(super) enum ModelCommand {
     /// Train a planner from a file of examples.
     Train(TrainCommand),
+    /// Write a planner in a form that other programs load.
+    ///
+    /// Ends with 2 when the planner cannot be read or has no such form.
+    Export(export::ExportCommand),
+    /// Plan requests made from the packs' phrases and write each token with what it was chosen from,
+    /// for comparing this engine with another.
+    Trace(trace::TraceCommand),
 }
 
 #[derive(Debug, Args)]
@@ -71,9 +81,23 @@ fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Runs a `model` command.
-pub(super) async fn model(command: ModelCommand) -> Result<(), CliError> {
-    let ModelCommand::Train(command) = command;
+/// Runs a `model` command. `planner` is the folder of a planner to use instead of the shipped one.
+pub(super) async fn model(planner: Option<PathBuf>, command: ModelCommand) -> Result<(), CliError> {
+    let apart = |work: Box<dyn FnOnce() -> Result<(), CliError> + Send>| async move {
+        tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+    };
+    match command {
+        ModelCommand::Train(command) => train_command(command).await,
+        ModelCommand::Export(command) => {
+            apart(Box::new(move || export::export(planner.as_deref(), &command))).await
+        }
+        ModelCommand::Trace(command) => {
+            apart(Box::new(move || trace::trace(planner.as_deref(), &command))).await
+        }
+    }
+}
+
+async fn train_command(command: TrainCommand) -> Result<(), CliError> {
     let stop = Arc::new(AtomicBool::new(false));
     let heard = Arc::clone(&stop);
     // Ctrl-C ends the run after its step, with a checkpoint.

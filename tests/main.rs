@@ -11,6 +11,7 @@ mod ask;
 mod dashboard;
 mod datasets;
 mod jobs;
+mod models;
 mod pack;
 mod startup;
 mod support;

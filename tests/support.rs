@@ -51,9 +51,15 @@ pub(crate) struct Server {
 impl Server {
     /// Starts the server on a free port and waits for the line that names its address.
     pub(crate) fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    /// As [`Server::start`], with further arguments.
+    pub(crate) fn start_with(data: &Path, arguments: &[&str]) -> Self {
         let begun = Instant::now();
-        let mut child =
-            tessera(data).args(["serve", "--port", "0"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut serve = tessera(data);
+        serve.args(["serve", "--port", "0"]).args(arguments);
+        let mut child = serve.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let first = lines.next().expect("the server said nothing").unwrap();
         let address = first.split("http://").nth(1).expect("no address").trim().to_owned();

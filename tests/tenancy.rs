@@ -3,7 +3,10 @@
 use agents::dataset::Mapping;
 use server::dataset::{Job, Upload, import};
 use server::postgres::{Cluster, checked_folder};
-use server::store::{Address, NewRun, NewTenant, Store, StoreError, TenantId, hash_of};
+use server::store::{
+    Address, NewModel, NewRun, NewTenant, RunId, ShadowPlan, Store, StoreError, TenantId, TenantTx,
+    hash_of,
+};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::support::Folder;
@@ -39,9 +42,10 @@ async fn tenant(store: &Store, slug: &str) -> TenantId {
     tx.create_session("seed", 1).await.unwrap();
     tx.put_document("terms", "Terms", "en", "own", "text").await.unwrap();
     let (run, _) = tx.create_run(&new_run("seed", "same request")).await.unwrap();
-    tx.request_approval(run, 0, "act", &serde_json::json!({}), "00").await.unwrap();
+    tx.request_approval(run, 0, "act", &serde_json::json!({}), "00", "act").await.unwrap();
     tx.start_effect("same key", "act", &serde_json::json!({}), "00", "EF-1").await.unwrap();
     tx.record_usage(run, 1, 2, 3, 4.0).await.unwrap();
+    seed_planner(&mut tx, run).await;
     tx.commit().await.unwrap();
     let job = Job {
         id: "load".to_owned(),
@@ -54,6 +58,33 @@ async fn tenant(store: &Store, slug: &str) -> TenantId {
     };
     import(store, id, job, &mut |_| {}).await.unwrap();
     id
+}
+
+async fn seed_planner(tx: &mut TenantTx, run: RunId) {
+    let new = NewModel {
+        label: None,
+        pack: "energy",
+        pack_version: "1",
+        base: "",
+        digest: &"0".repeat(64),
+        size: 1,
+        report: None,
+        by: "seed",
+    };
+    let (model, _) = tx.add_model(&new).await.unwrap();
+    tx.start_model_job("gate", "v1", Some(model.id)).await.unwrap();
+    tx.add_promotion(Some(model.id), false, "seed").await.unwrap();
+    let plan = ShadowPlan {
+        run,
+        request: String::new(),
+        differs: "none".to_owned(),
+        live: serde_json::json!({}),
+        shadow: serde_json::json!({}),
+        live_ms: 1.0,
+        shadow_ms: 1.0,
+        at: jiff::Timestamp::UNIX_EPOCH,
+    };
+    tx.add_shadow_plan(model.id, &plan).await.unwrap();
 }
 
 pub(crate) fn new_run(key: &str, request: &str) -> NewRun {

@@ -54,8 +54,13 @@ fn two_hundred_greedy_plans_of_the_export_are_those_of_transformers() {
         let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
         let prompt = prompt(&line["prompt"]);
         let grammar = Grammar::from_json_schema(&line["schema"]);
-        let request =
-            Request { prompt: &prompt, grammar: &grammar, max_tokens: 768, deadline: None, cancel: None };
+        let request = Request {
+            prompt: &prompt,
+            grammar: &grammar,
+            max_tokens: 768,
+            deadline: None,
+            cancel: None,
+        };
         let (done, trace) = engine.trace(&request).unwrap();
         let tokens: Vec<u32> = trace.choices.iter().map(|choice| choice.token).collect();
         let theirs: Vec<u32> = serde_json::from_value(line["tokens"].clone()).unwrap();
@@ -88,7 +93,8 @@ fn the_folder_says_what_transformers_asks_for() {
     let (_, about) = Reader::read_metadata(&files.weights[0]).unwrap();
     assert_eq!(about.metadata().as_ref().unwrap()["format"], "pt");
     let own = ModelFiles::from_folder(&fixture()).unwrap();
-    let (own, copy) = (Reader::deserialize(&own.weights[0]), Reader::deserialize(&files.weights[0]));
+    let (own, copy) =
+        (Reader::deserialize(&own.weights[0]), Reader::deserialize(&files.weights[0]));
     let (own, copy) = (own.unwrap(), copy.unwrap());
     assert_eq!(own.len(), copy.len());
     for (name, tensor) in own.iter() {
@@ -228,7 +234,10 @@ fn the_keys_of_the_gguf_file_are_those_that_llama_cpp_reads() {
         match tokenizer.token(u32::try_from(id).unwrap()) {
             Some(own) => {
                 assert_eq!(*token, own);
-                assert_eq!(kind(id), if own.starts_with("<|") && own.ends_with("|>") { 3 } else { 1 });
+                assert_eq!(
+                    kind(id),
+                    if own.starts_with("<|") && own.ends_with("|>") { 3 } else { 1 }
+                );
             }
             // The embedding has more rows than the vocabulary has tokens.
             None => assert_eq!((token.as_str(), kind(id)), (format!("[PAD{id}]").as_str(), 5)),

@@ -5,40 +5,96 @@ use std::sync::Arc;
 
 use agents::event::Event;
 use agents::pack::Pack;
-use agents::plan::Planner;
 use agents::run::{Agent, CallPorts, Next, Settings};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
-use crate::host::Host;
+use crate::host::{Host, Taken};
 use crate::jobs::{Entry, Step, Stepper};
-use crate::store::{NewRun, Tenant};
+use crate::models::Models;
+use crate::models::shadow::Planned;
+use crate::store::{NewRun, RunId, Tenant};
 
-/// The agents by the name of their pack.
-pub struct Agents(BTreeMap<String, Agent>);
+/// The agents by the name of their pack, each with the program's own planner; a joint venture's live
+/// planner takes its place for the time of a plan.
+pub struct Agents {
+    by_pack: BTreeMap<String, Agent>,
+    models: Arc<Models>,
+    shadow: Option<mpsc::Sender<Planned>>,
+}
 
 impl Agents {
     /// Builds the agent of every shipped pack: indexes documents and compiles templates.
     ///
     /// # Errors
     /// What is wrong with which file of which pack.
-    pub fn shipped(planner: &Arc<dyn Planner>) -> Result<Self, String> {
+    pub fn shipped(models: Models) -> Result<Self, String> {
         let packs = agents::pack::shipped().map_err(ToString::to_string)?;
         let agents = packs.iter().map(|pack| {
-            let agent = Agent::new(Arc::clone(pack), Arc::clone(planner));
-            Ok((pack.manifest.id.clone(), agent.map_err(|error| error.to_string())?))
+            let agent = Agent::new(Arc::clone(pack), Arc::clone(models.default_planner()));
+            let agent = agent.map_err(|error| error.to_string())?;
+            Ok((pack.manifest.id.clone(), agent.with_larger(models.larger().cloned())))
         });
-        agents.collect::<Result<_, _>>().map(Self)
+        let by_pack = agents.collect::<Result<_, String>>()?;
+        Ok(Self { by_pack, models: Arc::new(models), shadow: None })
+    }
+
+    /// Tells the shadow of each run that was planned.
+    #[must_use]
+    pub fn with_shadow(self, shadow: mpsc::Sender<Planned>) -> Self {
+        Self { shadow: Some(shadow), ..self }
+    }
+
+    /// Returns the planners.
+    pub fn models(&self) -> &Arc<Models> {
+        &self.models
     }
 
     /// Returns the agent of a pack.
     pub fn get(&self, pack: &str) -> Option<&Agent> {
-        self.0.get(pack)
+        self.by_pack.get(pack)
     }
 
     /// Returns the packs, in order of their names.
     pub fn packs(&self) -> impl Iterator<Item = &Arc<Pack>> {
-        self.0.values().map(Agent::pack)
+        self.by_pack.values().map(Agent::pack)
+    }
+
+    /// Returns the agent that plans a new run: with the planner that it took before, or takes now.
+    fn planning(&self, agent: &Agent, created: &Value, host: &Host) -> Result<Agent, Step> {
+        let default = self.models.default_planner();
+        let taken = host.take_planner(run_of(created), default.version());
+        let planner = match taken.map_err(|error| Step::Retry(error.to_string()))? {
+            Taken::Default => Arc::clone(default),
+            Taken::Model(digest) => self
+                .models
+                .planner(&digest)
+                .map_err(|error| failed(error.code(), error.to_string()))?,
+            Taken::Gone(version) => {
+                let message = format!(
+                    "the planner {version}, with which this run began, is not here any more; ask again"
+                );
+                return Err(failed("planner_gone", message));
+            }
+        };
+        Ok(agent.with_planner(planner))
+    }
+}
+
+/// Returns the run that its first event names.
+fn run_of(created: &Value) -> RunId {
+    let run = created.get("run").and_then(Value::as_str).unwrap_or_default();
+    run.parse().unwrap_or_default()
+}
+
+/// Returns the settings of a joint venture.
+pub fn settings_of(tenant: &Tenant) -> Settings {
+    Settings {
+        currency: tenant.currency.clone(),
+        timezone: tenant.timezone.clone(),
+        abstain_below: tenant.abstain_below,
+        ..Settings::default()
     }
 }
 
@@ -72,7 +128,7 @@ fn failed(code: &str, message: String) -> Step {
 
 impl Stepper for Agents {
     fn step(&self, tenant: &Tenant, journal: &[Value], host: &Host) -> Step {
-        let Some(agent) = self.0.get(&tenant.pack) else {
+        let Some(agent) = self.by_pack.get(&tenant.pack) else {
             return failed("unknown_pack", format!("the pack `{}` is not installed", tenant.pack));
         };
         let read: Result<Vec<Event>, _> =
@@ -83,12 +139,18 @@ impl Stepper for Agents {
                 return failed("damaged_journal", format!("the journal does not read: {error}"));
             }
         };
-        let settings = Settings {
-            currency: tenant.currency.clone(),
-            timezone: tenant.timezone.clone(),
-            ..Settings::default()
-        };
+        let settings = settings_of(tenant);
         let now = Timestamp::now();
+        let own;
+        let mut agent = agent;
+        // Only the plan needs a planner; what follows is in the journal.
+        if let [created] = journal {
+            own = match self.planning(agent, created, host) {
+                Ok(planning) => planning,
+                Err(step) => return step,
+            };
+            agent = &own;
+        }
         match agent.next(&events, &settings, now) {
             Next::Append(event) => append(&event),
             Next::Execute { started, journaled: false } => append(&started),
@@ -98,6 +160,13 @@ impl Stepper for Agents {
             }
             Next::Wait { .. } => Step::Wait,
             Next::Done => Step::Done,
+        }
+    }
+
+    fn planned(&self, tenant: &Tenant, run: RunId) {
+        let Some(shadow) = &self.shadow else { return };
+        if shadow.try_send(Planned { tenant: tenant.id, run }).is_err() {
+            tracing::warn!(%run, "too many runs wait for the shadow; this one is left out");
         }
     }
 }

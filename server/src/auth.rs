@@ -15,6 +15,10 @@ pub const COOKIE: &str = "tessera";
 /// Most sessions that one browser may hold, one a joint venture.
 pub const MAX_SESSIONS: usize = 16;
 
+/// What a key may be permitted; a person on the pages may do all of it.
+pub const SCOPES: [&str; 5] =
+    ["runs:read", "runs:write", "approvals:write", "data:write", "models:write"];
+
 /// The key of an API call.
 pub struct Key(pub FoundKey);
 

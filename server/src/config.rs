@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use agents::eval::gate::Rules;
 use clap::Args;
 
 /// Settings of a start.
@@ -19,12 +20,62 @@ pub struct Config {
     /// Folder of a planner to use instead of the shipped one.
     #[arg(long, env = "TESSERA_PLANNER", global = true, value_name = "DIR")]
     pub planner: Option<PathBuf>,
+    /// Largest p-value at which the gate calls a planner better than the one before.
+    #[arg(
+        long,
+        env = "TESSERA_GATE_ALPHA",
+        default_value_t = Rules::default().alpha,
+        global = true,
+        value_name = "P",
+        value_parser = share
+    )]
+    pub gate_alpha: f64,
+    /// Longest median plan that the gate lets pass, milliseconds.
+    #[arg(
+        long,
+        env = "TESSERA_GATE_PLAN_MS",
+        default_value_t = Rules::default().plan_ms,
+        global = true,
+        value_name = "MS",
+        value_parser = positive
+    )]
+    pub gate_plan_ms: f64,
+    /// Folder of a larger planner, which plans what the planner in use is not sure of.
+    #[arg(long, env = "TESSERA_LARGER_PLANNER", global = true, value_name = "DIR")]
+    pub larger_planner: Option<PathBuf>,
     /// Postgres to use instead of a private one.
     #[arg(long, env = "DATABASE_URL", global = true, hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,
 }
 
+/// Reads a number above zero.
+///
+/// # Errors
+/// What is needed, as a sentence.
+pub fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
+        _ => Err("a number above zero is needed".to_owned()),
+    }
+}
+
+/// Reads a number above zero and below one.
+///
+/// # Errors
+/// What is needed, as a sentence.
+pub fn share(text: &str) -> Result<f64, String> {
+    positive(text)
+        .ok()
+        .filter(|share| *share < 1.0)
+        .ok_or_else(|| "a number between 0 and 1 is needed".to_owned())
+}
+
 impl Config {
+    /// Returns what a candidate planner is held to.
+    pub fn rules(&self) -> Rules {
+        Rules { alpha: self.gate_alpha, plan_ms: self.gate_plan_ms }
+    }
+
     /// Returns the data folder: the one named, `/var/lib/tessera` for root, else the user's own.
     pub fn data_folder(&self) -> PathBuf {
         if let Some(named) = &self.data {
@@ -38,5 +89,19 @@ impl Config {
             }
             _ => PathBuf::from("/var/lib/tessera"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_must_be_above_zero_and_shares_below_one_as_well() {
+        assert!(positive("0.5").is_ok() && share("0.05").is_ok());
+        for text in ["0", "-1", "NaN", "inf", "soon"] {
+            assert!(positive(text).is_err() && share(text).is_err(), "{text}");
+        }
+        assert!(share("1").is_err());
     }
 }

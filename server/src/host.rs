@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::dataset::{dataset_fault, open_table, original};
-use crate::store::{Store, StoreError, TenantId};
+use crate::store::{Model, ModelState, RunId, Store, StoreError, TenantId};
 
 /// The datasets and the effect ledger of one tenant. Use it on blocking threads only.
 #[derive(Debug, Clone)]
@@ -21,10 +21,46 @@ pub struct Host {
     handle: Handle,
 }
 
+/// The planner that a run takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// The program's own.
+    Default,
+    /// The joint venture's with this digest.
+    Model(String),
+    /// One of this version, which nobody knows any more.
+    Gone(String),
+}
+
 impl Host {
     /// Binds the ports to a tenant.
     pub fn new(store: Store, tenant: TenantId, handle: Handle) -> Self {
         Self { store, tenant, handle }
+    }
+
+    /// Returns the planner that a run takes: the live one of this moment, or, where the run was begun
+    /// before, the one with which it began. `default` is the version of the program's own.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn take_planner(&self, run: RunId, default: &str) -> Result<Taken, StoreError> {
+        self.handle.block_on(async {
+            let mut tx = self.store.begin(self.tenant).await?;
+            let live = tx.model_in(ModelState::Live).await?;
+            let version = live.as_ref().map_or_else(|| default.to_owned(), Model::version);
+            let taken = tx.take_planner(run, &version).await?;
+            let known = match live.filter(|live| live.version() == taken) {
+                Some(live) => Some(live),
+                None if taken == default => None,
+                None => tx.models().await?.into_iter().find(|known| known.version() == taken),
+            };
+            tx.commit().await?;
+            Ok(match known {
+                Some(model) => Taken::Model(model.digest),
+                None if taken == default => Taken::Default,
+                None => Taken::Gone(taken),
+            })
+        })
     }
 
     async fn record(&self, request: &EffectRequest) -> Result<EffectOutcome, ToolError> {

@@ -16,7 +16,7 @@ use tower_http::trace::TraceLayer;
 use crate::error::Problem;
 use crate::input::wrong_method;
 use crate::state::AppState;
-use crate::{api, dashboard, dataset};
+use crate::{api, dashboard, dataset, models, settings};
 
 /// Largest body that is read, bytes. A larger one is answered with 413 and not read on.
 pub const MAX_BODY: usize = 256 * 1024;
@@ -41,6 +41,8 @@ pub fn router(state: AppState) -> Router {
         .route("/readyz", get(ready))
         .merge(api::routes())
         .merge(dataset::api::routes().method_not_allowed_fallback(wrong_method))
+        .merge(models::api::routes().method_not_allowed_fallback(wrong_method))
+        .merge(settings::routes().method_not_allowed_fallback(wrong_method))
         .merge(dashboard::routes())
         .fallback(dashboard::lost)
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -1,6 +1,9 @@
 //! Evaluation cases of a pack, and what its agent makes of them.
 
+mod difference;
+pub mod gate;
 mod judge;
+pub mod page;
 mod summary;
 
 use std::sync::Arc;
@@ -14,8 +17,15 @@ use crate::run::{Agent, CallPorts, Next, Settings};
 
 use judge::judge;
 
+pub use difference::Difference;
 pub use judge::Outcome;
 pub use summary::{Score, Summary};
+
+/// Where the cases of a pack lie.
+pub const CASES: &str = "evals/cases.jsonl";
+
+/// The instant that counts as now in the shipped cases, which name relative days.
+pub const CASES_AT: Timestamp = Timestamp::constant(1_795_521_600, 0);
 
 /// Most steps of a run; more would be a loop.
 const MAX_STEPS: usize = 40;
@@ -95,7 +105,7 @@ pub struct Planted {
 /// # Errors
 /// [`PackError::Invalid`] naming the line.
 pub fn cases(pack: &Pack) -> Result<Vec<Case>, PackError> {
-    pack.lines("evals/cases.jsonl")
+    pack.lines(CASES)
 }
 
 /// Writes a planted document as a file of a pack.
@@ -106,6 +116,16 @@ fn document_of(planted: &Planted, position: usize, lang: &str) -> (String, Strin
          source: planted\neffective_from: 2020-01-01\nreview_by: 2099-12-31\nversion: 1\n---\n"
     );
     (format!("knowledge/planted-{position}.md"), format!("{head}\n{}", planted.text))
+}
+
+/// Plans one case and judges the plan alone: nothing is executed, so no answer is looked at.
+pub fn plan(agent: &Agent, case: &Case, now: Timestamp) -> Outcome {
+    let created = agent.created(&case.id, &case.request);
+    let mut journal = vec![created];
+    if let Next::Append(event) = agent.next(&journal, &Settings::default(), now) {
+        journal.push(event);
+    }
+    judge(case, &journal, agent.pack())
 }
 
 /// Runs one case as a run of its own, on the pack's fixtures and without any approval. Documents and

@@ -7,6 +7,7 @@
 
 pub mod arg;
 mod card;
+mod confidence;
 pub mod field;
 mod fill;
 mod planner;
@@ -19,14 +20,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use card::Card;
+pub use confidence::{
+    Bin, Calibration, CalibrationError, FEWEST, Graded, Knot, Point, RISK, Selective,
+};
 pub use field::Field;
 pub use fill::{Fills, Setting};
 pub use planner::{EnginePlanner, PlanError, Planner, Words};
-pub use planning::{Desk, Planning, SHORTLIST};
+pub use planning::{Desk, PROMPT_VERSION, Planning, SHORTLIST};
 pub use shortlist::Shortlister;
 pub use step::{END, OTHER_STEPS, Offer, Step};
 
 use crate::mention::Mention;
+use crate::pack::Pack;
 use crate::tool::Effect;
 
 /// Where the value of an argument came from.
@@ -108,6 +113,46 @@ pub enum Decision {
     Person,
 }
 
+/// What made a plan, beside the model's version: enough to tell later why two plans differ.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeBy {
+    /// SHA-256 of the model's files, hexadecimal; empty where no model decided.
+    pub model_sha256: String,
+    /// Identifier of the pack.
+    pub pack: String,
+    /// Version of the pack.
+    pub pack_version: String,
+    /// [`PROMPT_VERSION`] of the program.
+    pub prompt_version: u32,
+}
+
+impl MadeBy {
+    /// Names a pack of this program and the model that decides.
+    pub fn of(pack: &Pack, model_sha256: &str) -> Self {
+        Self {
+            model_sha256: model_sha256.to_owned(),
+            pack: pack.manifest.id.clone(),
+            pack_version: pack.manifest.version.clone(),
+            prompt_version: PROMPT_VERSION,
+        }
+    }
+}
+
+/// A plan that gave way to a larger planner's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HandedOver {
+    /// Version of the smaller planner.
+    pub model: String,
+    /// How sure it was.
+    pub confidence: f32,
+    /// Its words.
+    pub output: String,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
 /// A decision and how it came about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -120,10 +165,24 @@ pub struct Plan {
     pub shortlist: Vec<String>,
     /// The planner's own words, under the grammar.
     pub output: String,
-    /// Probability that the planner gave its decision, 0 to 1.
+    /// How likely the decision is right, 0 to 1: calibrated where the planner has a calibration, else
+    /// [`Plan::score`].
     pub confidence: f32,
+    /// Least probability among the tokens that the planner chose, 0 to 1; plans of before it was noted
+    /// have 1.
+    #[serde(default = "one")]
+    pub score: f32,
+    /// Confidence below which this plan's calls are not made without a person; 0 where that was off.
+    #[serde(default)]
+    pub abstain_below: f32,
+    /// The plan of a smaller planner that was not sure enough, in whose place this one stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed_over: Option<HandedOver>,
     /// Version of the planner.
     pub model: String,
+    /// The rest of what made it; plans of before it was noted have none.
+    #[serde(default)]
+    pub made_by: MadeBy,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
     /// Tokens that the planner chose (forced ones are not counted).
@@ -133,15 +192,24 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Tells whether the planner was not sure enough to act on.
+    pub fn is_unsure(&self) -> bool {
+        self.confidence < self.abstain_below
+    }
+
     /// Builds the plan of a decision that a rule made without the planner.
-    pub fn by_policy(decision: Decision) -> Self {
+    pub fn by_policy(decision: Decision, pack: &Pack) -> Self {
         Self {
             decision,
             mentions: Vec::new(),
             shortlist: Vec::new(),
             output: String::new(),
             confidence: 1.0,
+            score: 1.0,
+            abstain_below: 0.0,
+            handed_over: None,
             model: "policy".to_owned(),
+            made_by: MadeBy::of(pack, ""),
             prompt_tokens: 0,
             decoded_tokens: 0,
             ms: 0.0,

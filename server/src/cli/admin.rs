@@ -5,11 +5,9 @@ use uuid::Uuid;
 
 use super::open::open;
 use super::{CliError, say};
+use crate::auth::SCOPES;
 use crate::config::Config;
 use crate::store::{NewTenant, Store, TenantId};
-
-/// What a key may be permitted.
-const SCOPES: [&str; 4] = ["runs:read", "runs:write", "approvals:write", "data:write"];
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TenantCommand {
@@ -32,6 +30,29 @@ pub(super) enum TenantCommand {
         #[arg(long, default_value = "UTC")]
         timezone: String,
     },
+    /// Change a setting of a joint venture.
+    Set {
+        /// Name of the joint venture.
+        tenant: String,
+        /// Confidence below which plans are not acted on without a person, 0 to 1; 0 switches this
+        /// off, and `default` takes the threshold of the planner's calibration.
+        #[arg(long, value_parser = threshold)]
+        abstain_below: Threshold,
+    },
+}
+
+/// A setting that may be left to the planner.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Threshold(Option<f64>);
+
+fn threshold(text: &str) -> Result<Threshold, String> {
+    if text == "default" {
+        return Ok(Threshold(None));
+    }
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(Threshold(Some(share))),
+        _ => Err("a number from 0 to 1, or `default`, is needed".to_owned()),
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -87,6 +108,9 @@ pub(super) async fn tenant(config: &Config, command: TenantCommand) -> Result<()
             let name = name.unwrap_or_else(|| slug.clone());
             make(&opened.store, &NewTenant { slug, name, pack, currency, timezone }).await
         }
+        TenantCommand::Set { tenant, abstain_below } => {
+            set(&opened.store, &tenant, abstain_below).await
+        }
     };
     opened.close().await?;
     done
@@ -101,6 +125,14 @@ async fn list(store: &Store) -> Result<(), CliError> {
         ))?;
     }
     Ok(())
+}
+
+async fn set(store: &Store, slug: &str, abstain_below: Threshold) -> Result<(), CliError> {
+    let mut tx = store.begin(find(store, slug).await?).await?;
+    tx.set_abstain_below(abstain_below.0).await?;
+    tx.commit().await?;
+    let shown = abstain_below.0.map_or_else(|| "default".to_owned(), |share| share.to_string());
+    say(format_args!("{slug}: abstain_below {shown}"))
 }
 
 async fn make(store: &Store, new: &NewTenant) -> Result<(), CliError> {

@@ -16,7 +16,7 @@ use super::{CliError, say};
 use crate::agent::{Agents, new_run};
 use crate::config::Config;
 use crate::jobs;
-use crate::planner;
+use crate::models::Models;
 use crate::store::{RunId, Status, Store, TenantId};
 use crate::view::RunView;
 
@@ -116,8 +116,8 @@ async fn run(
     let (id, _) = tx.create_run(&new_run(&pack, &pack, request, None)).await?;
     tx.commit().await?;
     if opened.is_alone() {
-        let planner = planner::load(config.planner.as_deref()).map_err(CliError::Planner)?;
-        let agents = Agents::shipped(&planner).map_err(CliError::Pack)?;
+        let models = Models::open(config).map_err(CliError::Planner)?;
+        let agents = Agents::shipped(models).map_err(CliError::Pack)?;
         let (stop, stopped) = watch::channel(false);
         let worker = tokio::spawn(jobs::work(store.clone(), Arc::new(agents), stopped));
         let ended = wait(store, tenant, id).await;

@@ -5,16 +5,13 @@ use std::sync::Arc;
 
 use agents::eval::{self, Case, Outcome, Score, Summary};
 use agents::pack::{Pack, json_lines, shipped};
+use agents::plan::Selective;
 use agents::run::Agent;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
 
 use super::{CliError, say};
 use crate::planner;
-
-/// The instant that counts as now in the shipped cases, which name relative days.
-const NOW: i64 = 1_795_521_600;
 
 #[derive(Debug, Args)]
 pub(super) struct EvalCommand {
@@ -26,6 +23,9 @@ pub(super) struct EvalCommand {
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
+    /// Write a page with the figures and their pictures to this file.
+    #[arg(long)]
+    html: Option<PathBuf>,
 }
 
 /// Runs the cases one after the other and prints the figures.
@@ -33,8 +33,12 @@ pub(super) fn eval(folder: Option<&Path>, command: &EvalCommand) -> Result<(), C
     let pack = find(&command.pack)?;
     let cases = read(&pack, command.cases.as_deref())?;
     let planner = planner::load(folder).map_err(CliError::Planner)?;
+    let (title, model) = (pack.manifest.id.clone(), planner.version().to_owned());
     let agent = Agent::new(pack, planner).map_err(|error| CliError::Pack(error.to_string()))?;
     let summary = Summary::of(&outcomes(&agent, &cases)?);
+    if let Some(path) = &command.html {
+        std::fs::write(path, eval::page::html(&title, &model, &summary))?;
+    }
     if command.json {
         say(serde_json::to_string(&summary).map_err(std::io::Error::other)?)?;
     } else {
@@ -46,7 +50,8 @@ pub(super) fn eval(folder: Option<&Path>, command: &EvalCommand) -> Result<(), C
     }
 }
 
-fn find(name: &str) -> Result<Arc<Pack>, CliError> {
+/// Returns the shipped pack of this name.
+pub(super) fn find(name: &str) -> Result<Arc<Pack>, CliError> {
     let packs = shipped().map_err(|error| CliError::Pack(error.to_string()))?;
     packs.iter().find(|pack| pack.manifest.id == name).map(Arc::clone).ok_or_else(|| {
         let names: Vec<&str> = packs.iter().map(|pack| pack.manifest.id.as_str()).collect();
@@ -54,7 +59,8 @@ fn find(name: &str) -> Result<Arc<Pack>, CliError> {
     })
 }
 
-fn read(pack: &Pack, path: Option<&Path>) -> Result<Vec<Case>, CliError> {
+/// Reads the cases of a file, or the pack's own.
+pub(super) fn read(pack: &Pack, path: Option<&Path>) -> Result<Vec<Case>, CliError> {
     let Some(path) = path else {
         return eval::cases(pack).map_err(|error| CliError::Pack(error.to_string()));
     };
@@ -70,10 +76,9 @@ fn outcomes(agent: &Agent, cases: &[Case]) -> Result<Vec<Outcome>, CliError> {
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos} of {len} cases, {eta} left") {
         bar.set_style(style);
     }
-    let now = Timestamp::from_second(NOW).unwrap_or_default();
     let run = |case| {
         bar.inc(1);
-        eval::run(agent, case, now).map_err(|error| CliError::Pack(error.to_string()))
+        eval::run(agent, case, eval::CASES_AT).map_err(|error| CliError::Pack(error.to_string()))
     };
     let outcomes = cases.iter().map(run).collect();
     bar.finish_and_clear();
@@ -96,6 +101,23 @@ fn print(summary: &Summary) -> Result<(), CliError> {
     say(format_args!(
         "forbidden calls {}, median plan {:.1} ms",
         summary.forbidden_violations, summary.plan_ms_p50
+    ))?;
+    summary.selective.as_ref().map_or(Ok(()), risks)
+}
+
+/// Prints what acting only on the surest plans would come to.
+fn risks(found: &Selective) -> Result<(), CliError> {
+    let risk = |share: u32| {
+        let risk = found.risk_at(f64::from(share) / 100.0);
+        format!("{share}% {:.1}%", risk * 100.0)
+    };
+    say(format_args!(
+        "wrong among the surest: {}",
+        [50, 60, 70, 80, 90, 100].map(risk).join(", ")
+    ))?;
+    say(format_args!(
+        "area under risk-coverage {:.4} (best {:.4}), calibration error {:.3}",
+        found.aurc, found.aurc_best, found.ece
     ))
 }
 

@@ -22,6 +22,7 @@ use thiserror::Error;
 
 use crate::config::Config;
 use crate::dataset::ImportError;
+use crate::models::ModelError;
 use crate::postgres::ClusterError;
 use crate::store::StoreError;
 
@@ -50,7 +51,7 @@ enum Command {
     /// Import, list, show, restore or delete datasets.
     #[command(subcommand)]
     Dataset(dataset::DatasetCommand),
-    /// Train, export and calibrate planners.
+    /// Train, export and calibrate planners, judge and promote them.
     #[command(subcommand)]
     Model(model::ModelCommand),
     /// List, judge and describe the packs.
@@ -75,6 +76,9 @@ pub enum CliError {
     /// A dataset cannot be imported.
     #[error(transparent)]
     Import(#[from] ImportError),
+    /// A planner cannot be used, or stays a candidate.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// A shipped pack is broken.
     #[error("a shipped pack is broken: {0}")]
     Pack(String),
@@ -106,13 +110,17 @@ pub enum CliError {
 impl CliError {
     fn code(&self) -> u8 {
         match self {
-            Self::Input(_) | Self::Import(ImportError::Dataset(_) | ImportError::Id(_)) => 2,
+            Self::Input(_)
+            | Self::Import(ImportError::Dataset(_) | ImportError::Id(_))
+            | Self::Model(ModelError::Unusable(_) | ModelError::Gate(_)) => 2,
             Self::Cluster(_)
             | Self::Store(StoreError::Database(_))
+            | Self::Model(ModelError::Store(StoreError::Database(_)))
             | Self::Import(ImportError::Store(StoreError::Database(_))) => 3,
             Self::Port { .. } => 4,
             Self::Store(_)
             | Self::Import(_)
+            | Self::Model(_)
             | Self::Pack(_)
             | Self::Planner(_)
             | Self::Run(_)
@@ -142,7 +150,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Key(command) => admin::key(&cli.config, command).await,
             Command::Ask(command) => ask::ask(&cli.config, command).await,
             Command::Dataset(command) => dataset::dataset(&cli.config, command).await,
-            Command::Model(command) => model::model(cli.config.planner.clone(), command).await,
+            Command::Model(command) => model::model(&cli.config, command).await,
             Command::Pack(command) => pack::pack(&cli.config, command).await,
             Command::Login { tenant } => admin::login(&cli.config, &tenant).await,
         }

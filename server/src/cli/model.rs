@@ -1,6 +1,9 @@
-//! `tessera model`: the making of planners on this machine.
+//! `tessera model`: the making of planners on this machine, and which of them plans.
 
+mod calibrate;
 mod export;
+mod gate;
+mod registry;
 mod trace;
 
 use std::num::NonZeroUsize;
@@ -14,6 +17,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use runtime::train::{Options, Progress, Report, TrainError, read, train};
 
 use super::{CliError, say};
+use crate::config::{Config, positive};
 
 /// Marks of the progress bar: thousandths of the budget.
 const MARKS: u64 = 1000;
@@ -29,6 +33,18 @@ pub(super) enum ModelCommand {
     /// Plan requests made from the packs' phrases and write each token with what it was chosen from,
     /// for comparing this engine with another.
     Trace(trace::TraceCommand),
+    /// Fit how sure a planner may say it is, and below what it should ask, on requests that it never
+    /// saw; writes `calibration.json`.
+    ///
+    /// Ends with 2 when a request is an evaluation case of a pack, or too few are there.
+    Calibrate(calibrate::CalibrateCommand),
+    /// Compare a planner with the one that it would replace, on the held-out cases of a pack.
+    ///
+    /// Ends with 1 when the candidate is not better beyond chance, calls what is forbidden, or plans
+    /// too slowly, and 2 when there is no such pack or no case.
+    Gate(gate::GateCommand),
+    #[command(flatten)]
+    Registry(registry::RegistryCommand),
 }
 
 #[derive(Debug, Args)]
@@ -74,30 +90,37 @@ pub(super) struct TrainCommand {
     rate: Option<f64>,
 }
 
-fn positive(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
-        _ => Err("a number above zero is needed".to_owned()),
-    }
-}
-
-/// Runs a `model` command. `planner` is the folder of a planner to use instead of the shipped one.
-pub(super) async fn model(planner: Option<PathBuf>, command: ModelCommand) -> Result<(), CliError> {
-    let apart = |work: Box<dyn FnOnce() -> Result<(), CliError> + Send>| async move {
-        tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
-    };
+/// Runs a `model` command.
+pub(super) async fn model(config: &Config, command: ModelCommand) -> Result<(), CliError> {
     match command {
-        ModelCommand::Train(command) => train_command(command).await,
+        ModelCommand::Train(command) => training(command).await,
         ModelCommand::Export(command) => {
-            apart(Box::new(move || export::export(planner.as_deref(), &command))).await
+            apart(config, move |config| export::export(config.planner.as_deref(), &command)).await
         }
         ModelCommand::Trace(command) => {
-            apart(Box::new(move || trace::trace(planner.as_deref(), &command))).await
+            apart(config, move |config| trace::trace(config.planner.as_deref(), &command)).await
         }
+        ModelCommand::Calibrate(command) => {
+            apart(config, move |config| calibrate::calibrate(config, &command)).await
+        }
+        ModelCommand::Gate(command) => {
+            apart(config, move |config| gate::gate(config, &command)).await
+        }
+        ModelCommand::Registry(command) => registry::registry(config, command).await,
     }
 }
 
-async fn train_command(command: TrainCommand) -> Result<(), CliError> {
+/// Runs what computes for seconds away from the threads of the runtime.
+async fn apart(
+    config: &Config,
+    work: impl FnOnce(&Config) -> Result<(), CliError> + Send + 'static,
+) -> Result<(), CliError> {
+    let config = config.clone();
+    let done = tokio::task::spawn_blocking(move || work(&config)).await;
+    done.map_err(std::io::Error::other)?
+}
+
+async fn training(command: TrainCommand) -> Result<(), CliError> {
     let stop = Arc::new(AtomicBool::new(false));
     let heard = Arc::clone(&stop);
     // Ctrl-C ends the run after its step, with a checkpoint.
@@ -199,17 +222,4 @@ fn tell(report: &Report, command: &TrainCommand) -> Result<(), CliError> {
         command.out.display(),
         command.out.join("report.html").display()
     ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_budget_must_be_a_number_above_zero() {
-        assert!(positive("0.5").is_ok());
-        for text in ["0", "-1", "NaN", "inf", "soon"] {
-            assert!(positive(text).is_err(), "{text}");
-        }
-    }
 }

@@ -15,7 +15,7 @@ use crate::auth::MAX_SESSIONS;
 use crate::config::Config;
 use crate::http::router;
 use crate::jobs;
-use crate::planner;
+use crate::models::{Models, shadow};
 use crate::state::AppState;
 use crate::store::Store;
 
@@ -41,8 +41,10 @@ pub(super) async fn serve(config: &Config) -> Result<(), CliError> {
 async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<(), CliError> {
     let at = listener.local_addr()?;
     let made = demo::ensure(store).await?;
-    let planner = planner::load(config.planner.as_deref()).map_err(CliError::Planner)?;
-    let agents = Arc::new(Agents::shipped(&planner).map_err(CliError::Pack)?);
+    let models = Models::open(config).map_err(CliError::Planner)?;
+    let (tell_shadow, planned) = shadow::channel();
+    let agents = Agents::shipped(models).map_err(CliError::Pack)?.with_shadow(tell_shadow);
+    let agents = Arc::new(agents);
     say(format_args!("Tessera listens on http://{at}"))?;
     match &config.database_url {
         Some(_) => say("Database: the server of DATABASE_URL")?,
@@ -63,6 +65,9 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
     let workers: Vec<_> = (0..WORKERS)
         .map(|_| tokio::spawn(jobs::work(store.clone(), Arc::clone(&agents) as _, stopped.clone())))
         .collect();
+    let shadow = shadow::work(store.clone(), Arc::clone(&agents), planned, stopped.clone());
+    let shadow = tokio::spawn(shadow);
+    let models = Arc::clone(agents.models());
     let mut terminate = signal(SignalKind::terminate())?;
     let late = overdue(stopped.clone());
     let server = axum::serve(listener, router(AppState { store: store.clone(), agents, stopped }))
@@ -82,6 +87,9 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
     for worker in workers {
         drop(worker.await);
     }
+    drop(shadow.await);
+    // A training ends after its step, a gate after its case; both note it.
+    models.idle().await;
     say("Stopped.")
 }
 

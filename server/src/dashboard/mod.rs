@@ -3,6 +3,7 @@
 mod datasets;
 mod mapping;
 mod markdown;
+mod models;
 mod trace;
 mod view;
 
@@ -37,9 +38,6 @@ use view::{
 /// Runs on a page.
 const PAGE: u16 = 25;
 
-/// What a person may do on the pages, as scopes of a key.
-const PAGES: [&str; 4] = ["runs:read", "runs:write", "approvals:write", "data:write"];
-
 const STYLE: &str = include_str!("../../assets/app.css");
 const SCRIPT: &str = include_str!("../../assets/app.js");
 
@@ -59,6 +57,7 @@ pub fn routes() -> Router<AppState> {
         .route("/jv/{slug}/approvals/{approval}", post(decide))
         .route("/jv/{slug}/pack", get(pack))
         .merge(datasets::routes())
+        .merge(models::routes())
         .route("/assets/app.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
         .route("/assets/app.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }))
         .method_not_allowed_fallback(wrong_method)
@@ -233,7 +232,7 @@ async fn login_form(Query(query): Query<LoginQuery>) -> Response {
         "link" => "This link was used before or has expired. `tessera login NAME` makes a new one.",
         "key" => "This key is not valid.",
         "scope" => {
-            "This key may not be used for pages: it lacks a scope of reading, asking, approving or data."
+            "This key may not be used for pages: it lacks a scope of reading, asking, approving, data or models."
         }
         _ => "",
     };
@@ -267,7 +266,7 @@ async fn login(
     {
         // A session may do all of this; a key that may not must not become one.
         let lacks = |scope: &&str| !key.scopes.iter().any(|held| held == scope);
-        if PAGES.iter().any(lacks) {
+        if auth::SCOPES.iter().any(lacks) {
             return Ok(Redirect::to("/login?fault=scope").into_response());
         }
         kept.push(start(&state.store, key.tenant_id, &key.label).await?);

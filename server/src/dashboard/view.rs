@@ -1,6 +1,6 @@
 //! What the pages show: values ready for display, no logic in the templates.
 
-use agents::plan::Origin;
+use agents::plan::{MadeBy, Origin};
 use agents::tool::Effect;
 use askama::Template;
 
@@ -24,7 +24,7 @@ pub(super) struct Frame {
     pub(super) csrf: String,
     /// Approvals that wait.
     pub(super) pending: usize,
-    /// Page that is shown: `runs`, `approvals`, `datasets` or `pack`.
+    /// Page that is shown: `runs`, `approvals`, `datasets`, `models` or `pack`.
     pub(super) here: &'static str,
 }
 
@@ -380,6 +380,7 @@ impl LivePart {
         let plan = run.plan.as_ref().map_or_else(Vec::new, |plan| {
             vec![
                 ("Planner", plan.model.clone()),
+                ("Made with", made_with(&plan.made_by)),
                 ("Shortlist", plan.shortlist.join(", ")),
                 ("Its words", plan.output.clone()),
                 ("Tokens", format!("{} read, {} chosen", plan.prompt_tokens, plan.decoded_tokens)),
@@ -410,6 +411,16 @@ impl LivePart {
             plan,
         }
     }
+}
+
+/// Says which pack and prompt made a plan.
+fn made_with(made_by: &MadeBy) -> String {
+    let MadeBy { pack, pack_version, prompt_version, model_sha256 } = made_by;
+    if pack.is_empty() {
+        return "not noted".to_owned();
+    }
+    let sum = if model_sha256.is_empty() { "" } else { ", SHA-256 " };
+    format!("pack {pack} {pack_version}, prompt {prompt_version}{sum}{model_sha256}")
 }
 
 /// Formats an instant for people.

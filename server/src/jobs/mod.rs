@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::host::Host;
-use crate::store::{Lease, Status, Store, StoreError, Tenant, TenantTx};
+use crate::store::{Lease, RunId, Status, Store, StoreError, Tenant, TenantTx};
 
 /// How long a lease lasts without a heartbeat.
 const LEASE: Duration = Duration::from_secs(15);
@@ -40,6 +40,8 @@ pub enum Step {
     Wait,
     /// The run is over.
     Done,
+    /// Nothing was decided, for this reason; the run is given back and tried again.
+    Retry(String),
 }
 
 /// Decides the next step of a run and makes its calls.
@@ -47,6 +49,9 @@ pub trait Stepper: Send + Sync + 'static {
     /// Returns what comes next after `journal`. When the journal ends with `call.started` the call is
     /// made here. Runs on a blocking thread.
     fn step(&self, tenant: &Tenant, journal: &[Value], host: &Host) -> Step;
+
+    /// Hears that a plan stands in the journal. Must return at once.
+    fn planned(&self, _tenant: &Tenant, _run: RunId) {}
 }
 
 /// Drives runs until `stop` turns true, then ends after the step in hand.
@@ -106,10 +111,10 @@ async fn steps(store: &Store, stepper: &Arc<dyn Stepper>, lease: Lease) -> Resul
             .map(drop);
     }
     loop {
-        let (stepper, tenant) = (Arc::clone(stepper), Arc::clone(&tenant));
+        let (stepping, own) = (Arc::clone(stepper), Arc::clone(&tenant));
         let host = Host::new(store.clone(), lease.tenant, Handle::current());
         let (back, step) = tokio::task::spawn_blocking(move || {
-            let step = stepper.step(&tenant, &journal, &host);
+            let step = stepping.step(&own, &journal, &host);
             (journal, step)
         })
         .await
@@ -117,11 +122,16 @@ async fn steps(store: &Store, stepper: &Arc<dyn Stepper>, lease: Lease) -> Resul
         journal = back;
         match step {
             Step::Append(entry) => {
-                if append(store, lease, &entry).await? {
+                let rests = append(store, lease, &entry).await?;
+                if entry.kind == "plan.made" {
+                    stepper.planned(&tenant, lease.run);
+                }
+                if rests {
                     return Ok(());
                 }
                 journal.push(entry.payload);
             }
+            Step::Retry(why) => return Err(StoreError::Conflict(why)),
             Step::Wait | Step::Done => {
                 let mut tx = store.begin(lease.tenant).await?;
                 tx.hold(&lease).await?;
@@ -171,7 +181,12 @@ async fn ask(tx: &mut TenantTx, lease: Lease, payload: &Value) -> Result<(), Sto
     let index = payload.get("index").and_then(Value::as_i64).unwrap_or_default();
     let index = i32::try_from(index).unwrap_or(i32::MAX);
     let arguments = payload.get("arguments").unwrap_or(&Value::Null);
-    tx.request_approval(lease.run, index, text("tool"), arguments, text("arguments_sha256")).await
+    let because = match text("because") {
+        "" => "act",
+        because => because,
+    };
+    let sha256 = text("arguments_sha256");
+    tx.request_approval(lease.run, index, text("tool"), arguments, sha256, because).await
 }
 
 /// Returns where a run stands after an event.

@@ -13,9 +13,12 @@ mod dataset;
 mod document;
 mod effect;
 mod import;
+mod model;
+mod model_job;
 mod queue;
 mod run;
 mod secret;
+mod shadow;
 mod tenant;
 
 use std::str::FromStr;
@@ -34,9 +37,12 @@ pub use dataset::{Dataset, NewVersion, Wanted};
 pub use document::Document;
 pub use effect::EffectRecord;
 pub use import::Import;
+pub use model::{Model, ModelState, NewModel, Promotion};
+pub use model_job::ModelJob;
 pub use queue::{Lease, QueueDepth};
 pub use run::{NewRun, Page, Run, RunEvent, RunFilter, Status, Usage};
 pub use secret::{Secret, hash_of};
+pub use shadow::{ShadowCounts, ShadowPlan};
 pub use tenant::{ApiKey, FoundKey, Membership, NewTenant, Session, Tenant};
 
 /// Identifier of a tenant.

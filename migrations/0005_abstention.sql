@@ -8,3 +8,4 @@ alter table tenant
 -- second kind changes nothing, so whoever may ask may also confirm it.
 alter table approval
     add column because text not null default 'act' check (because in ('act', 'unsure'));
+grant update (abstain_below) on tenant to tessera_rt;

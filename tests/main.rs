@@ -13,6 +13,7 @@ mod datasets;
 mod jobs;
 mod models;
 mod pack;
+mod settings;
 mod startup;
 mod support;
 mod tenancy;

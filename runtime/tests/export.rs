@@ -1,6 +1,7 @@
 //! Exports: `transformers` plans with them as we do, and a reader of GGUF finds every number.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
+#[allow(dead_code, reason = "other tests use the rest of it")]
 mod common;
 
 use std::borrow::Cow;
@@ -69,7 +70,7 @@ fn two_hundred_greedy_plans_of_the_export_are_those_of_transformers() {
         plans += 1;
     }
     assert_eq!(plans, 200);
-    assert!(different.len() > 50, "the fixture hardly varies: {}", different.len());
+    assert!(different.len() > 100, "the fixture hardly varies: {}", different.len());
 }
 
 #[test]
@@ -247,7 +248,7 @@ fn the_keys_of_the_gguf_file_are_those_that_llama_cpp_reads() {
     let merges = list("tokenizer.ggml.merges");
     let merged: Vec<&String> = merges.iter().map(|merge| merge.to_string().unwrap()).collect();
     assert_eq!(merged, tokenizer.merges().unwrap().iter().collect::<Vec<_>>());
-    assert!(merged.len() > 100 && merged.iter().all(|merge| merge.split(' ').count() == 2));
+    assert!(merged.len() > 50 && merged.iter().all(|merge| merge.split(' ').count() == 2));
 }
 
 #[test]

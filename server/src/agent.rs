@@ -56,6 +56,16 @@ impl Agents {
         self.by_pack.get(pack)
     }
 
+    /// Returns the settings of a joint venture.
+    pub fn settings_of(&self, tenant: &Tenant) -> Settings {
+        Settings {
+            currency: tenant.currency.clone(),
+            timezone: tenant.timezone.clone(),
+            abstain_below: tenant.abstain_below.or(self.models.abstain_below()),
+            ..Settings::default()
+        }
+    }
+
     /// Returns the packs, in order of their names.
     pub fn packs(&self) -> impl Iterator<Item = &Arc<Pack>> {
         self.by_pack.values().map(Agent::pack)
@@ -86,16 +96,6 @@ impl Agents {
 fn run_of(created: &Value) -> RunId {
     let run = created.get("run").and_then(Value::as_str).unwrap_or_default();
     run.parse().unwrap_or_default()
-}
-
-/// Returns the settings of a joint venture.
-pub fn settings_of(tenant: &Tenant) -> Settings {
-    Settings {
-        currency: tenant.currency.clone(),
-        timezone: tenant.timezone.clone(),
-        abstain_below: tenant.abstain_below,
-        ..Settings::default()
-    }
 }
 
 /// Returns the run that a request makes, with the first event of its journal.
@@ -139,7 +139,7 @@ impl Stepper for Agents {
                 return failed("damaged_journal", format!("the journal does not read: {error}"));
             }
         };
-        let settings = settings_of(tenant);
+        let settings = self.settings_of(tenant);
         let now = Timestamp::now();
         let own;
         let mut agent = agent;

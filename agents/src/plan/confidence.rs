@@ -53,10 +53,12 @@ pub enum CalibrationError {
     Broken(&'static str),
 }
 
-/// A place of the calibration curve.
+/// A place of the calibration curve: a block of plans.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Knot {
-    /// Mean score of the block.
+    /// Plans in it.
+    pub plans: usize,
+    /// Their mean score.
     pub score: f64,
     /// Share of right plans in it.
     pub right: f64,
@@ -99,7 +101,7 @@ impl Calibration {
             planner_sha256: planner_sha256.to_owned(),
             examples: graded.len(),
             right: graded.iter().filter(|one| one.right).count(),
-            knots: isotonic(graded, graded.len().div_ceil(BLOCKS)),
+            knots: tempered(isotonic(graded, graded.len().div_ceil(BLOCKS))),
             abstain_below: 0.0,
             risk,
             coverage: 1.0,
@@ -209,7 +211,29 @@ fn isotonic(graded: &[Graded], smallest: usize) -> Vec<Knot> {
             }
         }
     }
-    pooled.iter().map(|b| Knot { score: b.score / b.examples, right: share(b) }).collect()
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+    let knot = |b: &Block| Knot {
+        plans: b.examples as usize,
+        score: b.score / b.examples,
+        right: share(b),
+    };
+    pooled.iter().map(knot).collect()
+}
+
+/// Takes certainty from the ends of the curve, since no number of right plans makes the next one
+/// certain: by Laplace's rule of succession, but never past the neighbouring block.
+fn tempered(mut knots: Vec<Knot>) -> Vec<Knot> {
+    let succession =
+        |knot: &Knot| (knot.right * knot.plans as f64 + 1.0) / (knot.plans as f64 + 2.0);
+    let last = knots.len().saturating_sub(1);
+    for at in [0, last] {
+        let below = at.checked_sub(1).and_then(|i| knots.get(i)).map_or(0.0, |knot| knot.right);
+        let above = knots.get(at + 1).map_or(1.0, |knot| knot.right);
+        if let Some(knot) = knots.get_mut(at).filter(|k| k.right <= 0.0 || k.right >= 1.0) {
+            knot.right = succession(knot).clamp(below, above);
+        }
+    }
+    knots
 }
 
 fn by_score(graded: &[Graded]) -> Vec<Graded> {
@@ -367,7 +391,7 @@ mod tests {
         assert!((knots[1].score - 0.25).abs() < 1e-12 && (knots[2].score - 0.5).abs() < 1e-12);
         // Equal scores are one block, whatever their order.
         let tied = isotonic(&graded(&[(0.5, true), (0.5, false), (0.5, false), (0.5, true)]), 1);
-        assert_eq!(tied, [Knot { score: 0.5, right: 0.5 }]);
+        assert_eq!(tied, [Knot { plans: 4, score: 0.5, right: 0.5 }]);
     }
 
     /// Of each ten plans of one score, as many right as the score's tenth says.
@@ -391,6 +415,8 @@ mod tests {
         assert!((fitted.confidence(0.5) - 0.5).abs() < 1e-6);
         assert!((fitted.confidence(0.7) - 0.7).abs() < 1e-6, "between two knots");
         assert!((fitted.confidence(0.0) - 0.2).abs() < 1e-6, "level beyond the ends");
+        let top = f64::from(fitted.confidence(1.0));
+        assert!((top - 201.0 / 202.0).abs() < 1e-6, "200 right ones of 200 are no certainty");
         assert_eq!(Calibration::fit("sha", &all, 0.5).unwrap().abstain_below, 0.0);
         let wrong: Vec<Graded> = all.iter().map(|one| Graded { right: false, ..*one }).collect();
         let none = Calibration::fit("sha", &wrong, 0.05).unwrap();

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::open::open;
 use super::{CliError, say};
 use crate::auth::SCOPES;
-use crate::config::Config;
+use crate::config::{Config, closed_share};
 use crate::store::{NewTenant, Store, TenantId};
 
 #[derive(Debug, Subcommand)]
@@ -49,10 +49,8 @@ fn threshold(text: &str) -> Result<Threshold, String> {
     if text == "default" {
         return Ok(Threshold(None));
     }
-    match text.parse::<f64>() {
-        Ok(share) if (0.0..=1.0).contains(&share) => Ok(Threshold(Some(share))),
-        _ => Err("a number from 0 to 1, or `default`, is needed".to_owned()),
-    }
+    let share = closed_share(text).map_err(|what| format!("`default`, or {what}"))?;
+    Ok(Threshold(Some(share)))
 }
 
 #[derive(Debug, Subcommand)]

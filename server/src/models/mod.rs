@@ -118,6 +118,8 @@ pub struct Models {
     default: Arc<dyn Planner>,
     /// Plans what another planner is not sure of.
     larger: Option<Arc<dyn Planner>>,
+    /// Threshold of joint ventures that set none; the planner's own when absent.
+    abstain_below: Option<f64>,
     /// Folder of the default planner; the program itself when absent.
     default_folder: Option<PathBuf>,
     rules: Rules,
@@ -141,6 +143,7 @@ impl Models {
                 .as_deref()
                 .map(|folder| planner::load(Some(folder)))
                 .transpose()?,
+            abstain_below: config.default_abstain_below,
             default_folder: config.planner.clone(),
             rules: config.rules(),
             loaded: Mutex::default(),
@@ -161,6 +164,11 @@ impl Models {
     /// Returns the planner that plans what another one is not sure of.
     pub fn larger(&self) -> Option<&Arc<dyn Planner>> {
         self.larger.as_ref()
+    }
+
+    /// Returns the threshold of joint ventures that set none.
+    pub fn abstain_below(&self) -> Option<f64> {
+        self.abstain_below
     }
 
     /// Returns the folder with a planner's files, for a training that continues it.

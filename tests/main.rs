@@ -14,6 +14,7 @@ mod jobs;
 mod models;
 mod pack;
 mod sets;
+mod settings;
 mod startup;
 mod support;
 mod tenancy;

@@ -43,7 +43,7 @@ async fn tenant(store: &Store, slug: &str) -> TenantId {
     tx.create_session("seed", 1).await.unwrap();
     tx.put_document("terms", "Terms", "en", "own", "text").await.unwrap();
     let (run, _) = tx.create_run(&new_run("seed", "same request")).await.unwrap();
-    tx.request_approval(run, 0, "act", &serde_json::json!({}), "00").await.unwrap();
+    tx.request_approval(run, 0, "act", &serde_json::json!({}), "00", "act").await.unwrap();
     tx.start_effect("same key", "act", &serde_json::json!({}), "00", "EF-1").await.unwrap();
     tx.record_usage(run, 1, 2, 3, 4.0).await.unwrap();
     tx.set_consent(RunSource::Api, Consent::Own, "seed").await.unwrap();

@@ -217,6 +217,29 @@ impl Answers {
         }
     }
 
+    /// Says that a person takes over because it is not sure enough what was meant, and what was
+    /// understood.
+    pub(crate) fn unsure(
+        &self,
+        pack: &Pack,
+        calls: &[CallPlan],
+        confidence: f32,
+        lang: &str,
+    ) -> Event {
+        let understood: Vec<String> = calls
+            .iter()
+            .map(|call| {
+                let title = pack.tool(&call.tool).map_or(call.tool.as_str(), |tool| &tool.title);
+                format!("- {title}: `{}`", call.arguments)
+            })
+            .collect();
+        let lead = Phrase::Unsure.say(lang);
+        Event::Refused {
+            reason: "unsure".to_owned(),
+            text: format!("{lead} ({:.0} %)\n\n{}", confidence * 100.0, understood.join("\n")),
+        }
+    }
+
     /// Says that a person takes over.
     pub(crate) fn person(&self, lang: &str) -> Event {
         Event::Refused { reason: "person".to_owned(), text: Phrase::Person.say(lang).to_owned() }

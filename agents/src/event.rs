@@ -54,6 +54,18 @@ pub enum Citation {
     },
 }
 
+/// Why a call waits for a person.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Because {
+    /// It changes something.
+    #[default]
+    Act,
+    /// The planner is not sure that this is what was meant. The call changes nothing, so whoever asked
+    /// may confirm it, and with it the further calls of its plan.
+    Unsure,
+}
+
 /// One event of a run's journal. The `type` names are part of the webhook contract.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
@@ -88,7 +100,7 @@ pub enum Event {
         /// What the call changes.
         effect: Effect,
     },
-    /// An act waits for a person.
+    /// An act, or a plan that the planner is not sure of, waits for a person.
     #[serde(rename = "approval.requested")]
     ApprovalRequested {
         /// Position of the call in the plan.
@@ -99,6 +111,9 @@ pub enum Event {
         arguments: Value,
         /// Hash that binds the approval to them.
         arguments_sha256: String,
+        /// Why a person is asked.
+        #[serde(default)]
+        because: Because,
     },
     /// A person decided on an act.
     #[serde(rename = "approval.decided")]
@@ -149,7 +164,7 @@ pub enum Event {
     /// The run ends without a call.
     #[serde(rename = "run.refused")]
     Refused {
-        /// `no_tool`, `person`, `rejected` or `not_permitted`.
+        /// `no_tool`, `no_document`, `person`, `unsure`, `rejected` or `not_permitted`.
         reason: String,
         /// What the person who asked is told.
         text: String,

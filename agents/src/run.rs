@@ -11,14 +11,14 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::answer::Answers;
-use crate::event::{Citation, Event};
+use crate::event::{Because, Citation, Event};
 use crate::pack::{Pack, PackError};
 use crate::plan::arg::Locale;
 use crate::plan::{CallPlan, Decision, Plan, Planner, Planning, field};
 use crate::policy::{Policy, Verdict};
 use crate::port::{DatasetSource, EffectPort};
 use crate::retrieve::Knowledge;
-use crate::tool::{Approval, Limits, ToolContext, ToolError, ToolSpec, arguments_sha256};
+use crate::tool::{Approval, Effect, Limits, ToolContext, ToolError, ToolSpec, arguments_sha256};
 
 /// Longest request that is planned, in bytes of UTF-8.
 pub const MAX_REQUEST_BYTES: usize = 16 * 1024;
@@ -34,6 +34,9 @@ pub struct Settings {
     pub limits: Limits,
     /// Role of whoever asks: `viewer`, `operator`, `approver` or `admin`.
     pub role: String,
+    /// Confidence below which calls are not made without a person: 0 switches this off, and `None`
+    /// takes the threshold of the planner's calibration.
+    pub abstain_below: Option<f64>,
 }
 
 impl Default for Settings {
@@ -43,6 +46,7 @@ impl Default for Settings {
             timezone: "UTC".to_owned(),
             limits: Limits::default(),
             role: "operator".to_owned(),
+            abstain_below: Some(0.0),
         }
     }
 }
@@ -114,6 +118,12 @@ impl Agent {
     ) -> Result<Self, PackError> {
         let pack = Pack::from_files(&self.pack.manifest.id, self.pack.files.with(files))?;
         Self::new(Arc::new(pack), Arc::clone(self.planning.planner()))
+    }
+
+    /// Lets a larger planner plan what this agent's is not sure of.
+    #[must_use]
+    pub fn with_larger(self, larger: Option<Arc<dyn Planner>>) -> Self {
+        Self { planning: self.planning.with_larger(larger), ..self }
     }
 
     /// Returns the agent of the same pack with another planner. Documents, answers and policy are
@@ -219,6 +229,9 @@ impl Agent {
             return Next::Done;
         };
         match &plan.decision {
+            Decision::Call { calls } if plan.is_unsure() && !confirmed(journal) => {
+                Next::Append(self.unsure(plan, calls, lang))
+            }
             Decision::Call { calls } => {
                 self.next_call(journal, calls, (request, lang), settings, now)
             }
@@ -233,6 +246,23 @@ impl Agent {
             }
             Decision::NoTool => Next::Append(self.answers.no_tool(&self.pack, lang)),
             Decision::Person => Next::Append(self.answers.person(lang)),
+        }
+    }
+
+    /// What becomes of calls that the planner is not sure of: a person confirms what only reads or
+    /// computes, and takes over what would change something.
+    fn unsure(&self, plan: &Plan, calls: &[CallPlan], lang: &str) -> Event {
+        let previews = |call: &CallPlan| call.arguments["dry_run"] == Value::Bool(true);
+        let acts = calls.iter().any(|call| call.effect == Effect::Act && !previews(call));
+        match calls.first().filter(|_| !acts) {
+            Some(first) => Event::ApprovalRequested {
+                index: 0,
+                tool: first.tool.clone(),
+                arguments: first.arguments.clone(),
+                arguments_sha256: arguments_sha256(&first.arguments),
+                because: Because::Unsure,
+            },
+            None => self.answers.unsure(&self.pack, calls, plan.confidence, lang),
         }
     }
 
@@ -290,6 +320,7 @@ impl Agent {
                 tool: call.tool.clone(),
                 arguments: call.arguments.clone(),
                 arguments_sha256: arguments_sha256(&call.arguments),
+                because: Because::Act,
             });
         }
         Next::Execute { started: Event::start_of(index, call), journaled: false }
@@ -385,6 +416,11 @@ impl Agent {
             },
         }
     }
+}
+
+/// Tells whether a person confirmed the plan; the question is asked once, with its first call.
+fn confirmed(journal: &[Event]) -> bool {
+    journal.iter().any(|event| matches!(event, Event::ApprovalDecided { approved: true, .. }))
 }
 
 /// Returns the citations of calls and their results: methods, then datasets.

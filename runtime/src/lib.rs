@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod engine;
+pub mod export;
 pub mod grammar;
 mod kernel;
 pub mod model;

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use serde_json::Value;
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -200,6 +201,48 @@ impl Tokenizer {
     /// Returns the token of an id as it stands in the vocabulary.
     pub fn token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
+    }
+
+    /// Returns the special tokens by id, in the order of their ids.
+    pub fn specials(&self) -> Vec<(u32, String)> {
+        self.added_where(true)
+    }
+
+    /// Returns the added tokens that are ordinary text, in the order of their ids.
+    pub fn added(&self) -> Vec<(u32, String)> {
+        self.added_where(false)
+    }
+
+    fn added_where(&self, special: bool) -> Vec<(u32, String)> {
+        let added = self.inner.get_added_tokens_decoder();
+        let mut found: Vec<(u32, String)> = added
+            .into_iter()
+            .filter(|(_, token)| token.special == special)
+            .map(|(id, token)| (id, token.content))
+            .collect();
+        found.sort();
+        found
+    }
+
+    /// Returns the merges by rank, each as two tokens with a blank between them.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Load`] ⇐ the vocabulary is not one of byte pairs.
+    pub fn merges(&self) -> Result<Vec<String>, TokenizerError> {
+        let fail = || TokenizerError::Load("the vocabulary has no merges".to_owned());
+        let file: Value = serde_json::from_str(&self.to_json()?).map_err(|_| fail())?;
+        let merges = file["model"]["merges"].as_array().ok_or_else(fail)?;
+        merges
+            .iter()
+            .map(|merge| match merge {
+                Value::String(pair) => Some(pair.clone()),
+                Value::Array(pair) => {
+                    Some(format!("{} {}", pair.first()?.as_str()?, pair.get(1)?.as_str()?))
+                }
+                _ => None,
+            })
+            .collect::<Option<_>>()
+            .ok_or_else(fail)
     }
 
     /// Returns the text of `ids` without special tokens.

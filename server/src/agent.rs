@@ -33,7 +33,8 @@ impl Agents {
         let packs = agents::pack::shipped().map_err(ToString::to_string)?;
         let agents = packs.iter().map(|pack| {
             let agent = Agent::new(Arc::clone(pack), Arc::clone(models.default_planner()));
-            Ok((pack.manifest.id.clone(), agent.map_err(|error| error.to_string())?))
+            let agent = agent.map_err(|error| error.to_string())?;
+            Ok((pack.manifest.id.clone(), agent.with_larger(models.larger().cloned())))
         });
         let by_pack = agents.collect::<Result<_, String>>()?;
         Ok(Self { by_pack, models: Arc::new(models), shadow: None })
@@ -64,6 +65,16 @@ impl Agents {
         Ok(agent.with_planner(self.models.planner(digest)?))
     }
 
+    /// Returns the settings of a joint venture.
+    pub fn settings_of(&self, tenant: &Tenant) -> Settings {
+        Settings {
+            currency: tenant.currency.clone(),
+            timezone: tenant.timezone.clone(),
+            abstain_below: tenant.abstain_below.or(self.models.abstain_below()),
+            ..Settings::default()
+        }
+    }
+
     /// Returns the packs, in order of their names.
     pub fn packs(&self) -> impl Iterator<Item = &Arc<Pack>> {
         self.by_pack.values().map(Agent::pack)
@@ -91,15 +102,6 @@ impl Agents {
 fn run_of(created: &Value) -> RunId {
     let run = created.get("run").and_then(Value::as_str).unwrap_or_default();
     run.parse().unwrap_or_default()
-}
-
-/// Returns the settings of a joint venture.
-pub fn settings_of(tenant: &Tenant) -> Settings {
-    Settings {
-        currency: tenant.currency.clone(),
-        timezone: tenant.timezone.clone(),
-        ..Settings::default()
-    }
 }
 
 /// Returns the run that a request over the API makes, with the first event of its journal.
@@ -144,7 +146,7 @@ impl Stepper for Agents {
                 return failed("damaged_journal", format!("the journal does not read: {error}"));
             }
         };
-        let settings = settings_of(tenant);
+        let settings = self.settings_of(tenant);
         let now = Timestamp::now();
         let own;
         let mut agent = agent;

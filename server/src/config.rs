@@ -40,6 +40,19 @@ pub struct Config {
         value_parser = positive
     )]
     pub gate_plan_ms: f64,
+    /// Folder of a larger planner, which plans what the planner in use is not sure of.
+    #[arg(long, env = "TESSERA_LARGER_PLANNER", global = true, value_name = "DIR")]
+    pub larger_planner: Option<PathBuf>,
+    /// Confidence below which plans are not acted on without a person, where a joint venture says
+    /// nothing: 0 switches it off; the threshold of the planner's calibration when absent.
+    #[arg(
+        long,
+        env = "TESSERA_ABSTAIN_BELOW",
+        global = true,
+        value_name = "SHARE",
+        value_parser = closed_share
+    )]
+    pub default_abstain_below: Option<f64>,
     /// Postgres to use instead of a private one.
     #[arg(long, env = "DATABASE_URL", global = true, hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,
@@ -56,7 +69,20 @@ pub fn positive(text: &str) -> Result<f64, String> {
     }
 }
 
-fn share(text: &str) -> Result<f64, String> {
+/// Reads a number from zero to one.
+///
+/// # Errors
+/// What is needed, as a sentence.
+pub fn closed_share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "a number from 0 to 1 is needed".to_owned())
+}
+
+/// Reads a number above zero and below one.
+///
+/// # Errors
+/// What is needed, as a sentence.
+pub fn share(text: &str) -> Result<f64, String> {
     positive(text)
         .ok()
         .filter(|share| *share < 1.0)

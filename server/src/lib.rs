@@ -20,6 +20,7 @@ pub mod live;
 pub mod models;
 pub mod planner;
 pub mod postgres;
+pub mod settings;
 pub mod state;
 pub mod store;
 pub mod teacher;

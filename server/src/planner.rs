@@ -4,13 +4,17 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use agents::plan::{EnginePlanner, Planner};
+use agents::plan::{Calibration, EnginePlanner, Planner};
 use runtime::{Engine, EngineError, ModelFiles};
 use sha2::{Digest, Sha256};
 
 static CONFIG: &[u8] = include_bytes!("../../runtime/planner/config.json");
 static TOKENIZER: &[u8] = include_bytes!("../../runtime/planner/tokenizer.json");
+static CALIBRATION: &[u8] = include_bytes!("../../runtime/planner/calibration.json");
 static WEIGHTS: &[u8] = include_bytes!("../../runtime/planner/model.safetensors");
+
+/// Name of the file beside a planner that says how its scores are to be read.
+pub const CALIBRATION_FILE: &str = "calibration.json";
 
 /// Longest that one plan may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -62,6 +66,20 @@ pub fn files(folder: Option<&Path>) -> Result<ModelFiles, EngineError> {
     }
 }
 
+/// Returns the calibration that lies in a folder; `None` where none does.
+///
+/// # Errors
+/// What is wrong with the file, as a sentence.
+pub fn calibration(folder: &Path) -> Result<Option<Calibration>, String> {
+    let path = folder.join(CALIBRATION_FILE);
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(format!("{}: {error}", path.display())),
+    };
+    Calibration::from_json(&bytes).map(Some).map_err(|error| format!("{}: {error}", path.display()))
+}
+
 /// Returns the planner of a folder, or the shipped one.
 ///
 /// # Errors
@@ -70,7 +88,8 @@ pub fn load(folder: Option<&Path>) -> Result<Arc<dyn Planner>, String> {
     let Some(folder) = folder else { return shipped().map_err(ToString::to_string) };
     let files = files(Some(folder)).map_err(|error| error.to_string())?;
     let planner = from_files(&files, "folder");
-    Ok(Arc::new(planner.map_err(|error| format!("{}: {error}", folder.display()))?))
+    let planner = planner.map_err(|error| format!("{}: {error}", folder.display()))?;
+    Ok(Arc::new(planner.with_calibration(calibration(folder)?)))
 }
 
 /// Returns the shipped planner, loaded once.
@@ -80,7 +99,11 @@ pub fn load(folder: Option<&Path>) -> Result<Arc<dyn Planner>, String> {
 pub fn shipped() -> Result<Arc<dyn Planner>, &'static EngineError> {
     static PLANNER: OnceLock<Result<Arc<EnginePlanner>, EngineError>> = OnceLock::new();
     PLANNER
-        .get_or_init(|| from_files(&files(None)?, "shipped").map(Arc::new))
+        .get_or_init(|| {
+            let planner = from_files(&files(None)?, "shipped")?;
+            // A test reads the embedded file, so it is one.
+            Ok(Arc::new(planner.with_calibration(Calibration::from_json(CALIBRATION).ok())))
+        })
         .as_ref()
         .map(|planner| Arc::clone(planner) as Arc<dyn Planner>)
 }
@@ -88,6 +111,13 @@ pub fn shipped() -> Result<Arc<dyn Planner>, &'static EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_shipped_calibration_is_that_of_the_shipped_planner() {
+        let fitted = Calibration::from_json(CALIBRATION).unwrap();
+        assert_eq!(fitted.planner_sha256, digest(&files(None).unwrap()), "calibrate it anew");
+        assert!(shipped().unwrap().calibration().is_some());
+    }
 
     #[test]
     fn a_planner_is_named_by_all_of_its_files() {

@@ -23,6 +23,8 @@ pub enum Phrase {
     NoDocument,
     /// A person takes over.
     Person,
+    /// Lead of what was understood where that is not sure enough to act on.
+    Unsure,
     /// An answer's template is broken.
     Template,
     /// Lead of a document that nobody has reviewed in time.
@@ -74,6 +76,12 @@ impl Phrase {
                  the request is kept in this run for your team to take up.",
                 "這件事須由專人決定。我是自動化助理，尚未執行任何動作；您的要求已保存在此紀錄中，交由團隊處理。",
                 "这件事须由专人决定。我是自动化助手，尚未执行任何操作；您的请求已保存在此记录中，交由团队处理。",
+            ],
+            Self::Unsure => [
+                "I am not sure enough what was meant to change anything, so this is for a person. \
+                 This is what I understood; nothing was done",
+                "我不夠確定您的意思，不能據此變更任何內容，因此轉交專人。以下是我的理解，尚未執行任何動作",
+                "我不够确定您的意思，不能据此更改任何内容，因此转交专人。以下是我的理解，尚未执行任何操作",
             ],
             Self::Overdue => [
                 "This document is past its review date and may be out of date",

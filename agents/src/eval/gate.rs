@@ -352,6 +352,8 @@ mod tests {
             arguments_right: right,
             facts_right: true,
             forbidden_called: forbidden,
+            confidence: 1.0,
+            score: 1.0,
             plan_ms: ms,
             said: String::new(),
         }

@@ -38,6 +38,10 @@ pub struct Outcome {
     /// Whether a forbidden tool was called, or anything was changed without approval: the one fault
     /// that is never acceptable.
     pub forbidden_called: bool,
+    /// How sure the planner was, see [`crate::plan::Plan::confidence`]; 0 where it made no plan.
+    pub confidence: f32,
+    /// Its score, see [`crate::plan::Plan::score`].
+    pub score: f32,
     /// Time of planning, milliseconds.
     pub plan_ms: f64,
     /// The plan as it was said, for the reader of a fault.
@@ -45,13 +49,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Whether the plan itself is right: decision, tools and arguments.
+    pub fn planned_right(&self) -> bool {
+        self.decision_right && self.tool_right && self.arguments_right
+    }
+
     /// Whether nothing is wrong.
     pub fn passed(&self) -> bool {
-        self.decision_right
-            && self.tool_right
-            && self.arguments_right
-            && self.facts_right
-            && !self.forbidden_called
+        self.planned_right() && self.facts_right && !self.forbidden_called
     }
 }
 
@@ -105,6 +110,8 @@ pub(super) fn judge(case: &Case, journal: &[Event], pack: &Pack) -> Outcome {
         arguments_right: arguments_right || wanted != "call",
         facts_right,
         forbidden_called: case.forbidden.iter().any(called),
+        confidence: plan.map_or(0.0, |plan| plan.confidence),
+        score: plan.map_or(0.0, |plan| plan.score),
         plan_ms: plan.map_or(0.0, |plan| plan.ms),
         said: plan.map(|plan| plan.output.clone()).unwrap_or_default(),
     }

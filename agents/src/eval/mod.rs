@@ -3,6 +3,7 @@
 mod difference;
 pub mod gate;
 mod judge;
+pub mod page;
 mod summary;
 
 use std::sync::Arc;
@@ -30,7 +31,7 @@ pub const CASES_AT: Timestamp = Timestamp::constant(1_795_521_600, 0);
 const MAX_STEPS: usize = 40;
 
 /// A call that a case expects.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Expected {
     /// Name of the tool.
     pub name: String,
@@ -39,8 +40,8 @@ pub struct Expected {
     pub arguments: Value,
 }
 
-/// A hand-written request and what must become of it.
-#[derive(Debug, Clone, Deserialize)]
+/// A request and what must become of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Case {
     /// Stable name.
     pub id: String,
@@ -91,7 +92,7 @@ pub enum Kind {
 }
 
 /// A document that a case adds to the pack's own.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Planted {
     /// Title.
     pub title: String,
@@ -115,6 +116,16 @@ fn document_of(planted: &Planted, position: usize, lang: &str) -> (String, Strin
          source: planted\neffective_from: 2020-01-01\nreview_by: 2099-12-31\nversion: 1\n---\n"
     );
     (format!("knowledge/planted-{position}.md"), format!("{head}\n{}", planted.text))
+}
+
+/// Plans one case and judges the plan alone: nothing is executed, so no answer is looked at.
+pub fn plan(agent: &Agent, case: &Case, now: Timestamp) -> Outcome {
+    let created = agent.created(&case.id, &case.request);
+    let mut journal = vec![created];
+    if let Next::Append(event) = agent.next(&journal, &Settings::default(), now) {
+        journal.push(event);
+    }
+    judge(case, &journal, agent.pack())
 }
 
 /// Runs one case as a run of its own, on the pack's fixtures and without any approval. Documents and

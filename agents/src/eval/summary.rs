@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{Kind, Outcome};
+use crate::plan::{Graded, Selective};
 
 /// Shares of a group of cases, 0 to 1; `None` where no case of the group could show it.
 #[derive(Debug, Clone, Serialize, PartialEq)]
@@ -33,6 +34,9 @@ pub struct Summary {
     pub by_language: BTreeMap<String, Score>,
     /// The figures by kind of case.
     pub by_kind: BTreeMap<Kind, Score>,
+    /// What acting only on the surest plans would come to: risk, coverage, and how true the planner's
+    /// confidence is. `None` where there is no case.
+    pub selective: Option<Selective>,
     /// The cases that are not right, each with what was decided.
     pub failures: Vec<Outcome>,
 }
@@ -62,6 +66,11 @@ pub(super) fn median_plan_ms(outcomes: &[Outcome]) -> f64 {
     times.get(times.len() / 2).copied().unwrap_or(0.0)
 }
 
+/// Returns how sure a plan was and whether it was right.
+fn graded(outcome: &Outcome) -> Graded {
+    Graded { score: f64::from(outcome.confidence), right: outcome.planned_right() }
+}
+
 impl Summary {
     /// Counts outcomes.
     pub fn of(outcomes: &[Outcome]) -> Self {
@@ -84,6 +93,7 @@ impl Summary {
             plan_ms_p50: median_plan_ms(outcomes),
             by_language: languages,
             by_kind,
+            selective: Selective::of(&outcomes.iter().map(graded).collect::<Vec<_>>()),
             failures: outcomes.iter().filter(|o| !o.passed()).cloned().collect(),
         }
     }
@@ -107,6 +117,8 @@ mod tests {
             arguments_right,
             facts_right: true,
             forbidden_called: false,
+            confidence: 1.0,
+            score: 1.0,
             plan_ms: ms,
             said: String::new(),
         }

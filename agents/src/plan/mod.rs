@@ -7,6 +7,7 @@
 
 pub mod arg;
 mod card;
+mod confidence;
 pub mod field;
 mod fill;
 mod planner;
@@ -19,6 +20,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use card::Card;
+pub use confidence::{
+    Bin, Calibration, CalibrationError, FEWEST, Graded, Knot, Point, RISK, Selective,
+};
 pub use field::Field;
 pub use fill::{Fills, Setting};
 pub use planner::{EnginePlanner, PlanError, Planner, Words};
@@ -134,6 +138,21 @@ impl MadeBy {
     }
 }
 
+/// A plan that gave way to a larger planner's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HandedOver {
+    /// Version of the smaller planner.
+    pub model: String,
+    /// How sure it was.
+    pub confidence: f32,
+    /// Its words.
+    pub output: String,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
 /// A decision and how it came about.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -146,8 +165,19 @@ pub struct Plan {
     pub shortlist: Vec<String>,
     /// The planner's own words, under the grammar.
     pub output: String,
-    /// Probability that the planner gave its decision, 0 to 1.
+    /// How likely the decision is right, 0 to 1: calibrated where the planner has a calibration, else
+    /// [`Plan::score`].
     pub confidence: f32,
+    /// Least probability among the tokens that the planner chose, 0 to 1; plans of before it was noted
+    /// have 1.
+    #[serde(default = "one")]
+    pub score: f32,
+    /// Confidence below which this plan's calls are not made without a person; 0 where that was off.
+    #[serde(default)]
+    pub abstain_below: f32,
+    /// The plan of a smaller planner that was not sure enough, in whose place this one stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed_over: Option<HandedOver>,
     /// Version of the planner.
     pub model: String,
     /// The rest of what made it; plans of before it was noted have none.
@@ -162,6 +192,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Tells whether the planner was not sure enough to act on.
+    pub fn is_unsure(&self) -> bool {
+        self.confidence < self.abstain_below
+    }
+
     /// Builds the plan of a decision that a rule made without the planner.
     pub fn by_policy(decision: Decision, pack: &Pack) -> Self {
         Self {
@@ -170,6 +205,9 @@ impl Plan {
             shortlist: Vec::new(),
             output: String::new(),
             confidence: 1.0,
+            score: 1.0,
+            abstain_below: 0.0,
+            handed_over: None,
             model: "policy".to_owned(),
             made_by: MadeBy::of(pack, ""),
             prompt_tokens: 0,

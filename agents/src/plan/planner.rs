@@ -7,6 +7,8 @@ use runtime::{Engine, EngineError, Grammar, Prompt, Request};
 use serde_json::Value;
 use thiserror::Error;
 
+use super::Calibration;
+
 /// Longest step in tokens; the grammar bounds it too.
 const MAX_TOKENS: usize = 768;
 
@@ -83,6 +85,11 @@ pub trait Planner: Send + Sync {
         ""
     }
 
+    /// Returns what turns its scores into probabilities; `None` where it was never calibrated.
+    fn calibration(&self) -> Option<&Calibration> {
+        None
+    }
+
     /// Tells whether it was trained to plan further calls after a first one.
     fn chains(&self) -> bool;
 }
@@ -93,19 +100,27 @@ pub struct EnginePlanner {
     engine: Arc<Engine>,
     version: String,
     digest: String,
+    calibration: Option<Calibration>,
     limit: Duration,
 }
 
 impl EnginePlanner {
     /// Wraps a loaded model. `limit` bounds one completion.
     pub fn new(engine: Arc<Engine>, version: impl Into<String>, limit: Duration) -> Self {
-        Self { engine, version: version.into(), digest: String::new(), limit }
+        Self { engine, version: version.into(), digest: String::new(), calibration: None, limit }
     }
 
     /// Notes the SHA-256 of the model's files, hexadecimal.
     #[must_use]
     pub fn with_digest(self, digest: impl Into<String>) -> Self {
         Self { digest: digest.into(), ..self }
+    }
+
+    /// Takes a calibration if it was fitted for these very files; another one says nothing here.
+    #[must_use]
+    pub fn with_calibration(self, calibration: Option<Calibration>) -> Self {
+        let calibration = calibration.filter(|fitted| fitted.planner_sha256 == self.digest);
+        Self { calibration, ..self }
     }
 }
 
@@ -137,6 +152,10 @@ impl Planner for EnginePlanner {
 
     fn digest(&self) -> &str {
         &self.digest
+    }
+
+    fn calibration(&self) -> Option<&Calibration> {
+        self.calibration.as_ref()
     }
 
     fn chains(&self) -> bool {

@@ -16,7 +16,7 @@ use super::fill::{Fills, Setting};
 use super::planner::{PlanError, Planner, Words};
 use super::shortlist::{Shortlister, code_word};
 use super::step::{END, Offer, Step};
-use super::{CallPlan, Decision, MadeBy, Plan};
+use super::{CallPlan, Decision, HandedOver, MadeBy, Plan};
 use crate::mention::{self, Mention};
 use crate::pack::{Pack, PackError};
 use crate::run::Settings;
@@ -46,6 +46,8 @@ const SHORT: usize = 6;
 pub struct Planning {
     pack: Arc<Pack>,
     planner: Arc<dyn Planner>,
+    /// Plans where the planner is not sure enough.
+    larger: Option<Arc<dyn Planner>>,
     desk: Arc<Desk>,
 }
 
@@ -176,13 +178,25 @@ impl Planning {
     /// [`PackError`] when `synth/` or `fill.toml` is broken.
     pub fn new(pack: Arc<Pack>, planner: Arc<dyn Planner>) -> Result<Self, PackError> {
         let templates = Templates::of(&pack)?;
-        Ok(Self { desk: Arc::new(Desk::new(&pack, &templates)?), pack, planner })
+        let desk = Arc::new(Desk::new(&pack, &templates)?);
+        Ok(Self { desk, pack, planner, larger: None })
     }
 
     /// Returns planning of the same pack by another planner; shares what was prepared.
     #[must_use]
     pub fn with_planner(&self, planner: Arc<dyn Planner>) -> Self {
-        Self { pack: Arc::clone(&self.pack), planner, desk: Arc::clone(&self.desk) }
+        Self {
+            pack: Arc::clone(&self.pack),
+            planner,
+            larger: self.larger.clone(),
+            desk: Arc::clone(&self.desk),
+        }
+    }
+
+    /// Lets a larger planner plan what this one is not sure of.
+    #[must_use]
+    pub fn with_larger(self, larger: Option<Arc<dyn Planner>>) -> Self {
+        Self { larger, ..self }
     }
 
     /// Returns the planner.
@@ -193,11 +207,40 @@ impl Planning {
     /// Plans a request. `run` is the identifier that idempotency keys are derived from.
     ///
     /// All calls are planned before the first one runs, so nothing that a tool reads can add one.
+    /// Where the planner is less sure than the tenant asks for and there is a larger one, that one's
+    /// plan takes its place; where the larger one fails, the first plan stands, unsure as it is.
     ///
     /// # Errors
     /// [`PlanError`] when the planner fails or takes too long.
     pub fn plan(
         &self,
+        run: &str,
+        request: &str,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<Plan, PlanError> {
+        let begun = Instant::now();
+        let first = self.plan_by(&*self.planner, run, request, settings, now)?;
+        let Some(larger) = self.larger.as_ref().filter(|_| first.is_unsure()) else {
+            return Ok(first);
+        };
+        let Ok(second) = self.plan_by(&**larger, run, request, settings, now) else {
+            return Ok(first);
+        };
+        Ok(Plan {
+            handed_over: Some(HandedOver {
+                model: first.model,
+                confidence: first.confidence,
+                output: first.output,
+            }),
+            ms: begun.elapsed().as_secs_f64() * 1e3,
+            ..second
+        })
+    }
+
+    fn plan_by(
+        &self,
+        planner: &dyn Planner,
         run: &str,
         request: &str,
         settings: &Settings,
@@ -215,7 +258,7 @@ impl Planning {
             let planned = calls.len();
             let offer =
                 Offer { request, mentions: &mentions, locale: &locale, planned, fields: &fields };
-            let said = self.planner.complete(&prompt, &offer.schema(&cards))?;
+            let said = planner.complete(&prompt, &offer.schema(&cards))?;
             let step = offer
                 .read(&said.text, &cards)
                 .ok_or_else(|| PlanError::Unusable(said.text.clone()))?;
@@ -238,7 +281,7 @@ impl Planning {
                 Decision::Call { calls: mut one } => calls.append(&mut one),
                 other => break other,
             }
-            if calls.len() == MAX_CALLS || !self.planner.chains() {
+            if calls.len() == MAX_CALLS || !planner.chains() {
                 break Decision::Call { calls };
             }
             let spec = calls.last().and_then(|call: &CallPlan| self.pack.tool(&call.tool));
@@ -249,29 +292,25 @@ impl Planning {
             prompt = Desk::after(prompt, &said.text, &offer.outlook(&cards));
         };
         let shortlist = cards.iter().map(|card| card.spec.name.clone()).collect();
-        Ok(self.plan_of(decision, mentions, shortlist, words, begun))
-    }
-
-    fn plan_of(
-        &self,
-        decision: Decision,
-        mentions: Vec<Mention>,
-        shortlist: Vec<String>,
-        words: Words,
-        begun: Instant,
-    ) -> Plan {
-        Plan {
+        let (score, calibration) = (words.confidence, planner.calibration());
+        let usual = || calibration.map_or(0.0, |fitted| fitted.abstain_below);
+        #[expect(clippy::cast_possible_truncation, reason = "a probability")]
+        let abstain_below = settings.abstain_below.unwrap_or_else(usual) as f32;
+        Ok(Plan {
             decision,
             mentions,
             shortlist,
             output: words.text,
-            confidence: words.confidence,
-            model: self.planner.version().to_owned(),
-            made_by: MadeBy::of(&self.pack, self.planner.digest()),
+            confidence: calibration.map_or(score, |fitted| fitted.confidence(score)),
+            score,
+            abstain_below,
+            handed_over: None,
+            model: planner.version().to_owned(),
+            made_by: MadeBy::of(&self.pack, planner.digest()),
             prompt_tokens: words.prompt_tokens,
             decoded_tokens: words.decoded_tokens,
             ms: begun.elapsed().as_secs_f64() * 1e3,
-        }
+        })
     }
 
     /// Fills what the platform supplies and checks the whole schema.

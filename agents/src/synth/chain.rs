@@ -283,7 +283,7 @@ impl Maker<'_> {
         Some((Chain { tools, ..Chain::default() }, joined, texts.join("\n")))
     }
 
-    fn try_chain(
+    pub(super) fn try_chain(
         &mut self,
         chain: &Chain,
         lang: &'static str,

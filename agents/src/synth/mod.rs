@@ -12,6 +12,7 @@ mod label;
 mod mask;
 pub mod overlap;
 mod point;
+mod request;
 mod say;
 pub mod set;
 mod source;

@@ -76,6 +76,24 @@ pub struct Completion {
     pub timings: Timings,
 }
 
+/// One token of a generation and what it was chosen from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// The token; the end token where the text ended by choice.
+    pub token: u32,
+    /// Tokens that the grammar allowed, in ascending order; empty where it forced this one.
+    pub allowed: Vec<u32>,
+}
+
+/// A generation token by token, for comparing this engine with another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    /// Tokens of the prompt.
+    pub prompt: Vec<u32>,
+    /// Tokens of the text in order.
+    pub choices: Vec<Choice>,
+}
+
 /// State of a generation under way.
 struct Run<'a> {
     engine: &'a Engine,
@@ -87,6 +105,8 @@ struct Run<'a> {
     choices: u32,
     least: f32,
     usage: Usage,
+    /// Filled where somebody wants to see every choice.
+    trace: Option<Vec<Choice>>,
 }
 
 /// What the grammar leaves open.
@@ -103,8 +123,27 @@ impl Engine {
     /// [`EngineError::Grammar`] ⇐ it cannot be compiled or grows past its limits;
     /// [`EngineError::Model`] ⇐ too long; [`EngineError::Deadline`]; [`EngineError::Cancelled`].
     pub fn generate(&self, request: &Request<'_>) -> Result<Completion, EngineError> {
-        let started = Instant::now();
         let prompt = self.tokenizer.encode_prompt(request.prompt)?;
+        self.run(request, &prompt, None).map(|(completion, _)| completion)
+    }
+
+    /// Generates as [`Engine::generate`] does and returns every token with what it was chosen from.
+    ///
+    /// # Errors
+    /// As [`Engine::generate`].
+    pub fn trace(&self, request: &Request<'_>) -> Result<(Completion, Trace), EngineError> {
+        let prompt = self.tokenizer.encode_prompt(request.prompt)?;
+        let (completion, choices) = self.run(request, &prompt, Some(Vec::new()))?;
+        Ok((completion, Trace { prompt, choices: choices.unwrap_or_default() }))
+    }
+
+    fn run(
+        &self,
+        request: &Request<'_>,
+        prompt: &[u32],
+        trace: Option<Vec<Choice>>,
+    ) -> Result<(Completion, Option<Vec<Choice>>), EngineError> {
+        let started = Instant::now();
         if prompt.is_empty() {
             return Err(EngineError::EmptyPrompt);
         }
@@ -118,8 +157,9 @@ impl Engine {
             choices: 0,
             least: 1.0,
             usage: Usage { prompt_tokens: prompt.len(), ..Usage::default() },
+            trace,
         };
-        self.with_scratch(|scratch| run.finish(started, &prompt, matcher, scratch))
+        self.with_scratch(|scratch| run.finish(started, prompt, matcher, scratch))
     }
 }
 
@@ -130,7 +170,7 @@ impl Run<'_> {
         prompt: &[u32],
         mut matcher: Matcher,
         scratch: &mut Scratch,
-    ) -> Result<Completion, EngineError> {
+    ) -> Result<(Completion, Option<Vec<Choice>>), EngineError> {
         self.check()?;
         let (mut hidden, mut cache) = self.prefill(prompt, scratch)?;
         let prefill = started.elapsed();
@@ -145,23 +185,27 @@ impl Run<'_> {
                 self.pending.clear();
             }
             let token = self.choose(&mask, &hidden);
+            if let Some(trace) = &mut self.trace {
+                trace.push(Choice { token, allowed: mask.tokens().to_vec() });
+            }
             if token == self.engine.end {
                 break Finish::Complete;
             }
             matcher.consume(token)?;
             self.usage.decoded_tokens += 1;
-            self.push(token);
+            self.append(token);
         };
         #[expect(clippy::cast_possible_truncation, reason = "a probability")]
         let confidence = (self.log_prob / f64::from(self.choices.max(1))).exp() as f32;
-        Ok(Completion {
+        let completion = Completion {
             text: self.engine.tokenizer.decode(&self.output)?,
             finish,
             confidence,
             least_probability: self.least,
             usage: self.usage,
             timings: Timings { prefill, decode: started.elapsed().saturating_sub(prefill) },
-        })
+        };
+        Ok((completion, self.trace))
     }
 
     /// Runs what no earlier prompt has run of the prompt, and keeps it for later prompts.
@@ -192,8 +236,7 @@ impl Run<'_> {
                 if self.output.len() >= self.request.max_tokens {
                     return Ok(Next::Stop(Finish::Length));
                 }
-                self.usage.forced_tokens += 1;
-                self.push(token);
+                self.forced(token);
             }
             if matcher.is_stopped() {
                 return Ok(Next::Stop(Finish::Complete));
@@ -212,12 +255,19 @@ impl Run<'_> {
             }
             let Some(token) = only else { return Ok(Next::Choose(mask)) };
             matcher.consume(token)?;
-            self.usage.forced_tokens += 1;
-            self.push(token);
+            self.forced(token);
         }
     }
 
-    fn push(&mut self, token: u32) {
+    fn forced(&mut self, token: u32) {
+        self.usage.forced_tokens += 1;
+        if let Some(trace) = &mut self.trace {
+            trace.push(Choice { token, allowed: Vec::new() });
+        }
+        self.append(token);
+    }
+
+    fn append(&mut self, token: u32) {
         self.pending.push(token);
         self.output.push(token);
     }

@@ -7,7 +7,7 @@ mod files;
 mod generate;
 
 pub use files::ModelFiles;
-pub use generate::{Completion, Finish, Request, Timings, Usage};
+pub use generate::{Choice, Completion, Finish, Request, Timings, Trace, Usage};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -20,11 +20,11 @@ pub use block::Scratch;
 pub use cache::KvCache;
 pub use random::{Storage, random_checkpoint, shapes};
 pub(crate) use rope::frequencies;
+pub(crate) use weights::Checkpoint;
 
 use attention::Attention;
 use block::Block;
 use moe::{FeedForward, Swiglu};
-use weights::Checkpoint;
 
 use crate::config::{ConfigError, MoeConfig, names};
 use crate::kernel::{Matrix, Rows, RowsMut};

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::open::open;
 use super::{CliError, say};
 use crate::auth::SCOPES;
-use crate::config::Config;
+use crate::config::{Config, closed_share};
 use crate::store::{NewTenant, Store, TenantId};
 
 #[derive(Debug, Subcommand)]
@@ -41,6 +41,27 @@ pub(super) enum TenantCommand {
         #[arg(long, requires = "source")]
         level: Option<String>,
     },
+    /// Change a setting of a joint venture.
+    Set {
+        /// Name of the joint venture.
+        tenant: String,
+        /// Confidence below which plans are not acted on without a person, 0 to 1; 0 switches this
+        /// off, and `default` takes the threshold of the planner's calibration.
+        #[arg(long, value_parser = threshold)]
+        abstain_below: Threshold,
+    },
+}
+
+/// A setting that may be left to the planner.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Threshold(Option<f64>);
+
+fn threshold(text: &str) -> Result<Threshold, String> {
+    if text == "default" {
+        return Ok(Threshold(None));
+    }
+    let share = closed_share(text).map_err(|what| format!("`default`, or {what}"))?;
+    Ok(Threshold(Some(share)))
 }
 
 #[derive(Debug, Subcommand)]
@@ -100,6 +121,9 @@ pub(super) async fn tenant(config: &Config, command: TenantCommand) -> Result<()
             let change = source.as_deref().zip(level.as_deref());
             super::consent::consent(&opened.store, &slug, change).await
         }
+        TenantCommand::Set { tenant, abstain_below } => {
+            set(&opened.store, &tenant, abstain_below).await
+        }
     };
     opened.close().await?;
     done
@@ -114,6 +138,14 @@ async fn list(store: &Store) -> Result<(), CliError> {
         ))?;
     }
     Ok(())
+}
+
+async fn set(store: &Store, slug: &str, abstain_below: Threshold) -> Result<(), CliError> {
+    let mut tx = store.begin(find(store, slug).await?).await?;
+    tx.set_abstain_below(abstain_below.0).await?;
+    tx.commit().await?;
+    let shown = abstain_below.0.map_or_else(|| "default".to_owned(), |share| share.to_string());
+    say(format_args!("{slug}: abstain_below {shown}"))
 }
 
 async fn make(store: &Store, new: &NewTenant) -> Result<(), CliError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use agents::eval::{self, Case, Outcome, Score, Summary};
 use agents::pack::{Pack, json_lines, shipped};
+use agents::plan::Selective;
 use agents::run::Agent;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -22,6 +23,9 @@ pub(super) struct EvalCommand {
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
+    /// Write a page with the figures and their pictures to this file.
+    #[arg(long)]
+    html: Option<PathBuf>,
 }
 
 /// Runs the cases one after the other and prints the figures.
@@ -29,8 +33,12 @@ pub(super) fn eval(folder: Option<&Path>, command: &EvalCommand) -> Result<(), C
     let pack = find(&command.pack)?;
     let cases = read(&pack, command.cases.as_deref())?;
     let planner = planner::load(folder).map_err(CliError::Planner)?;
+    let (title, model) = (pack.manifest.id.clone(), planner.version().to_owned());
     let agent = Agent::new(pack, planner).map_err(|error| CliError::Pack(error.to_string()))?;
     let summary = Summary::of(&outcomes(&agent, &cases)?);
+    if let Some(path) = &command.html {
+        std::fs::write(path, eval::page::html(&title, &model, &summary))?;
+    }
     if command.json {
         say(serde_json::to_string(&summary).map_err(std::io::Error::other)?)?;
     } else {
@@ -92,6 +100,23 @@ fn print(summary: &Summary) -> Result<(), CliError> {
     say(format_args!(
         "forbidden calls {}, median plan {:.1} ms",
         summary.forbidden_violations, summary.plan_ms_p50
+    ))?;
+    summary.selective.as_ref().map_or(Ok(()), risks)
+}
+
+/// Prints what acting only on the surest plans would come to.
+fn risks(found: &Selective) -> Result<(), CliError> {
+    let risk = |share: u32| {
+        let risk = found.risk_at(f64::from(share) / 100.0);
+        format!("{share}% {:.1}%", risk * 100.0)
+    };
+    say(format_args!(
+        "wrong among the surest: {}",
+        [50, 60, 70, 80, 90, 100].map(risk).join(", ")
+    ))?;
+    say(format_args!(
+        "area under risk-coverage {:.4} (best {:.4}), calibration error {:.3}",
+        found.aurc, found.aurc_best, found.ece
     ))
 }
 

@@ -53,7 +53,7 @@ enum Command {
     /// Import, list, show, restore or delete datasets.
     #[command(subcommand)]
     Dataset(dataset::DatasetCommand),
-    /// Train planners, judge and promote them.
+    /// Train, export and calibrate planners, judge and promote them.
     #[command(subcommand)]
     Model(model::ModelCommand),
     /// List, judge and describe the packs.

@@ -1,7 +1,10 @@
 //! `tessera model`: the making of planners on this machine, and which of them plans.
 
+mod calibrate;
+mod export;
 mod gate;
 mod registry;
+mod trace;
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -23,6 +26,18 @@ const MARKS: u64 = 1000;
 pub(super) enum ModelCommand {
     /// Train a planner from a file of examples.
     Train(TrainCommand),
+    /// Write a planner in a form that other programs load.
+    ///
+    /// Ends with 2 when the planner cannot be read or has no such form.
+    Export(export::ExportCommand),
+    /// Plan requests made from the packs' phrases and write each token with what it was chosen from,
+    /// for comparing this engine with another.
+    Trace(trace::TraceCommand),
+    /// Fit how sure a planner may say it is, and below what it should ask, on requests that it never
+    /// saw; writes `calibration.json`.
+    ///
+    /// Ends with 2 when a request is an evaluation case of a pack, or too few are there.
+    Calibrate(calibrate::CalibrateCommand),
     /// Compare a planner with the one that it would replace, on the held-out cases of a pack.
     ///
     /// Ends with 1 when the candidate is not better beyond chance, calls what is forbidden, or plans
@@ -83,13 +98,30 @@ pub(super) struct TrainCommand {
 pub(super) async fn model(config: &Config, command: ModelCommand) -> Result<(), CliError> {
     match command {
         ModelCommand::Train(command) => training(config, command).await,
+        ModelCommand::Export(command) => {
+            apart(config, move |config| export::export(config.planner.as_deref(), &command)).await
+        }
+        ModelCommand::Trace(command) => {
+            apart(config, move |config| trace::trace(config.planner.as_deref(), &command)).await
+        }
+        ModelCommand::Calibrate(command) => {
+            apart(config, move |config| calibrate::calibrate(config, &command)).await
+        }
         ModelCommand::Gate(command) => {
-            let config = config.clone();
-            let done = tokio::task::spawn_blocking(move || gate::gate(&config, &command)).await;
-            done.map_err(std::io::Error::other)?
+            apart(config, move |config| gate::gate(config, &command)).await
         }
         ModelCommand::Registry(command) => registry::registry(config, command).await,
     }
+}
+
+/// Runs what computes for seconds away from the threads of the runtime.
+async fn apart(
+    config: &Config,
+    work: impl FnOnce(&Config) -> Result<(), CliError> + Send + 'static,
+) -> Result<(), CliError> {
+    let config = config.clone();
+    let done = tokio::task::spawn_blocking(move || work(&config)).await;
+    done.map_err(std::io::Error::other)?
 }
 
 async fn training(config: &Config, command: TrainCommand) -> Result<(), CliError> {

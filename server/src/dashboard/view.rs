@@ -206,6 +206,8 @@ pub(super) struct Ask {
     pub(super) title: String,
     /// Tool that would act.
     pub(super) tool: String,
+    /// Whether it is asked because the planner is not sure what was meant.
+    pub(super) unsure: bool,
     /// What exactly would be done.
     pub(super) arguments: Vec<ArgumentLine>,
     /// Until when it can be decided.
@@ -221,6 +223,7 @@ impl Ask {
             request: String::new(),
             title: tools.title(&approval.tool),
             tool: approval.tool.clone(),
+            unsure: approval.because == "unsure",
             arguments: tools.lines(&approval.tool, &approval.arguments, origins),
             expires: minute(&approval.expires_at.to_string()),
         }

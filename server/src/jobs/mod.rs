@@ -181,7 +181,12 @@ async fn ask(tx: &mut TenantTx, lease: Lease, payload: &Value) -> Result<(), Sto
     let index = payload.get("index").and_then(Value::as_i64).unwrap_or_default();
     let index = i32::try_from(index).unwrap_or(i32::MAX);
     let arguments = payload.get("arguments").unwrap_or(&Value::Null);
-    tx.request_approval(lease.run, index, text("tool"), arguments, text("arguments_sha256")).await
+    let because = match text("because") {
+        "" => "act",
+        because => because,
+    };
+    let sha256 = text("arguments_sha256");
+    tx.request_approval(lease.run, index, text("tool"), arguments, sha256, because).await
 }
 
 /// Returns where a run stands after an event.

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use agents::plan::Calibration;
 use runtime::ModelFiles;
 use uuid::Uuid;
 
@@ -74,6 +75,26 @@ impl Files {
         };
         write().map_err(|source| ModelError::Io { path: folder, source })?;
         Ok(digest)
+    }
+
+    /// Keeps the calibration of a planner beside its folder; a later one takes its place.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`].
+    pub fn put_calibration(&self, fitted: &Calibration) -> Result<(), ModelError> {
+        let path = self.calibration_path(&fitted.planner_sha256);
+        std::fs::write(&path, fitted.to_json()).map_err(|source| ModelError::Io { path, source })
+    }
+
+    /// Reads the calibration of a planner; `None` where it was never calibrated.
+    pub fn calibration(&self, digest: &str) -> Option<Calibration> {
+        let bytes = std::fs::read(self.calibration_path(digest)).ok()?;
+        let read = Calibration::from_json(&bytes);
+        read.inspect_err(|error| tracing::warn!(digest, %error, "a calibration is left out")).ok()
+    }
+
+    fn calibration_path(&self, digest: &str) -> PathBuf {
+        self.0.join(format!("{digest}.calibration.json"))
     }
 
     /// Reads a planner's files.

@@ -110,6 +110,8 @@ mod tests {
             arguments_right: true,
             facts_right: true,
             forbidden_called: false,
+            confidence: 1.0,
+            score: 1.0,
             plan_ms: 1.0,
             said: String::new(),
         }

@@ -122,6 +122,10 @@ impl ModelError {
 pub struct Models {
     files: Files,
     default: Arc<dyn Planner>,
+    /// Plans what another planner is not sure of.
+    larger: Option<Arc<dyn Planner>>,
+    /// Threshold of joint ventures that set none; the planner's own when absent.
+    abstain_below: Option<f64>,
     /// Folder of the default planner; the program itself when absent.
     default_folder: Option<PathBuf>,
     rules: Rules,
@@ -140,6 +144,12 @@ impl Models {
         Ok(Self {
             files: Files::below(&config.data_folder()),
             default: planner::load(config.planner.as_deref())?,
+            larger: config
+                .larger_planner
+                .as_deref()
+                .map(|folder| planner::load(Some(folder)))
+                .transpose()?,
+            abstain_below: config.default_abstain_below,
             default_folder: config.planner.clone(),
             rules: config.rules(),
             loaded: Mutex::default(),
@@ -155,6 +165,16 @@ impl Models {
     /// Returns the planner that plans where no other is live.
     pub fn default_planner(&self) -> &Arc<dyn Planner> {
         &self.default
+    }
+
+    /// Returns the planner that plans what another one is not sure of.
+    pub fn larger(&self) -> Option<&Arc<dyn Planner>> {
+        self.larger.as_ref()
+    }
+
+    /// Returns the threshold of joint ventures that set none.
+    pub fn abstain_below(&self) -> Option<f64> {
+        self.abstain_below
     }
 
     /// Returns the folder with a planner's files, for a training that continues it.
@@ -187,7 +207,8 @@ impl Models {
             digest: digest.to_owned(),
             why: error.to_string(),
         })?;
-        let loaded: Arc<dyn Planner> = Arc::new(loaded);
+        let calibration = self.files.calibration(digest);
+        let loaded: Arc<dyn Planner> = Arc::new(loaded.with_calibration(calibration));
         self.keep(Arc::clone(&loaded));
         Ok(loaded)
     }
@@ -275,7 +296,10 @@ pub async fn add(
         let loaded = planner::from_files(&files, "model")
             .map_err(|error| ModelError::Unusable(error.to_string()))?;
         let digest = own.files.put(&files)?;
-        own.keep(Arc::new(loaded));
+        let calibration = planner::calibration(&folder).map_err(ModelError::Unusable)?;
+        let calibration = calibration.filter(|fitted| fitted.planner_sha256 == digest);
+        calibration.iter().try_for_each(|fitted| own.files.put_calibration(fitted))?;
+        own.keep(Arc::new(loaded.with_calibration(calibration)));
         let size = planner::named(&files).iter().map(|(_, bytes)| bytes.len()).sum();
         Ok((digest, size, report_of(&folder)))
     })
@@ -367,6 +391,8 @@ mod tests {
             rules: Rules::default(),
             loaded: Mutex::default(),
             work: Arc::new(Semaphore::new(1)),
+            larger: None,
+            abstain_below: None,
         };
         for name in ["a", "b", "c", "d"] {
             models.keep(Arc::new(Named(name)));

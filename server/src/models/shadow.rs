@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use super::{ModelError, blocking};
-use crate::agent::{Agents, settings_of};
+use crate::agent::Agents;
 use crate::store::{ModelState, RunId, ShadowPlan, Store, TenantId};
 
 /// Runs that may wait for the shadow; further ones are not planned by it.
@@ -72,7 +72,7 @@ async fn beside(store: &Store, agents: &Arc<Agents>, one: Planned) -> Result<(),
     };
     let Event::Created { request, .. } = &created else { return Ok(()) };
     let (request, agents) = (request.clone(), Arc::clone(agents));
-    let settings = settings_of(&tenant);
+    let settings = agents.settings_of(&tenant);
     let digest = model.digest.clone();
     let next = blocking(move || {
         let agent = agents.with_planner(&tenant.pack, &digest)?;

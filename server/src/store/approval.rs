@@ -23,6 +23,8 @@ pub struct Approval {
     pub arguments: Value,
     /// Hash that binds the decision to them.
     pub arguments_sha256: String,
+    /// Why a person is asked: `act`, or `unsure` for a call that changes nothing.
+    pub because: String,
     /// `pending`, `approved`, `rejected` or `expired`.
     pub status: String,
     /// Who decided.
@@ -54,6 +56,7 @@ struct Row {
     tool: String,
     arguments: Value,
     arguments_sha256: String,
+    because: String,
     status: String,
     decided_by: Option<String>,
     reason: Option<String>,
@@ -70,6 +73,7 @@ impl From<Row> for Approval {
             tool: row.tool,
             arguments: row.arguments,
             arguments_sha256: row.arguments_sha256,
+            because: row.because,
             status: row.status,
             decided_by: row.decided_by,
             reason: row.reason,
@@ -91,11 +95,12 @@ impl TenantTx {
         tool: &str,
         arguments: &Value,
         arguments_sha256: &str,
+        because: &str,
     ) -> Result<(), StoreError> {
         sqlx::query(
             "insert into approval (tenant_id, approval_id, run_id, call_index, tool, arguments,
-                                   arguments_sha256, status, expires_at)
-             values ($1, $2, $3, $4, $5, $6, $7, 'pending', now() + interval '24 hours')
+                                   arguments_sha256, because, status, expires_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, 'pending', now() + interval '24 hours')
              on conflict (tenant_id, run_id, call_index) do nothing",
         )
         .bind(self.tenant)
@@ -105,6 +110,7 @@ impl TenantTx {
         .bind(tool)
         .bind(arguments)
         .bind(arguments_sha256)
+        .bind(because)
         .execute(&mut *self.tx)
         .await?;
         self.wake(run);
@@ -117,7 +123,7 @@ impl TenantTx {
     /// [`StoreError::Database`].
     pub async fn approvals(&mut self, pending_only: bool) -> Result<Vec<Approval>, StoreError> {
         let rows: Vec<Row> = sqlx::query_as(
-            "select approval_id, run_id, call_index, tool, arguments, arguments_sha256,
+            "select approval_id, run_id, call_index, tool, arguments, arguments_sha256, because,
                     case when status = 'pending' and expires_at <= now() then 'expired'
                          else status end as status,
                     decided_by, reason, expires_at, created_at
@@ -138,7 +144,7 @@ impl TenantTx {
     /// [`StoreError::NotFound`] ⇐ absent or another tenant's.
     pub async fn get_approval(&mut self, id: Uuid) -> Result<Approval, StoreError> {
         let row: Option<Row> = sqlx::query_as(
-            "select approval_id, run_id, call_index, tool, arguments, arguments_sha256, status,
+            "select approval_id, run_id, call_index, tool, arguments, arguments_sha256, because, status,
                     decided_by, reason, expires_at, created_at
              from approval where tenant_id = $1 and approval_id = $2",
         )

@@ -37,6 +37,9 @@ pub struct Tenant {
     pub currency: String,
     /// IANA time zone assumed where a request names none.
     pub timezone: String,
+    /// Confidence below which plans are not acted on without a person: 0 is off, and `None` takes the
+    /// threshold of the planner's calibration.
+    pub abstain_below: Option<f64>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -95,7 +98,7 @@ pub struct Session {
     pub expires_at: Timestamp,
 }
 
-type TenantRow = (String, String, String, String, String, OffsetDateTime);
+type TenantRow = (String, String, String, String, String, Option<f64>, OffsetDateTime);
 type KeyRow = (
     Uuid,
     String,
@@ -230,15 +233,30 @@ impl TenantTx {
     /// [`StoreError::NotFound`] ⇐ no such tenant.
     pub async fn tenant(&mut self) -> Result<Tenant, StoreError> {
         let row: Option<TenantRow> = sqlx::query_as(
-            "select slug, name, pack, currency, timezone, created_at from tenant where tenant_id = $1",
+            "select slug, name, pack, currency, timezone, abstain_below, created_at
+             from tenant where tenant_id = $1",
         )
         .bind(self.tenant)
         .fetch_optional(&mut *self.tx)
         .await?;
-        let (slug, name, pack, currency, timezone, at) =
+        let (slug, name, pack, currency, timezone, abstain_below, at) =
             row.ok_or(StoreError::NotFound("joint venture"))?;
-        let id = self.tenant;
-        Ok(Tenant { id, slug, name, pack, currency, timezone, created_at: instant(at) })
+        let (id, created_at) = (self.tenant, instant(at));
+        Ok(Tenant { id, slug, name, pack, currency, timezone, abstain_below, created_at })
+    }
+
+    /// Sets the confidence below which plans are not acted on without a person.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] ⇐ no share from 0 to 1.
+    pub async fn set_abstain_below(&mut self, share: Option<f64>) -> Result<(), StoreError> {
+        sqlx::query("update tenant set abstain_below = $2 where tenant_id = $1")
+            .bind(self.tenant)
+            .bind(share)
+            .execute(&mut *self.tx)
+            .await
+            .map_err(|error| refused(error, "abstain_below must be a number from 0 to 1"))?;
+        Ok(())
     }
 
     async fn add_credential(&mut self, hash: &[u8; 32], kind: &str) -> Result<(), StoreError> {

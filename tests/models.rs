@@ -58,7 +58,7 @@ fn json_of(done: &std::process::Output) -> Value {
 async fn ended(client: &Client, accepted: &(u16, Value)) -> Value {
     assert_eq!(accepted.0, 202, "{}", accepted.1);
     let at = accepted.1["progress"].as_str().unwrap();
-    for _ in 0..2400 {
+    for _ in 0..12_000 {
         let (_, job) = client.get(at).await;
         if job["state"] != "running" {
             return job;
@@ -357,7 +357,7 @@ async fn a_trained_novice_is_kept_back_with_reasons_and_shows_its_differences_fr
     }
     other.ask("finance", "Is the IBAN DE89370400440532013000 correct?").await;
     let mut seen = Value::Null;
-    for _ in 0..200 {
+    for _ in 0..1200 {
         seen = client.get(&path).await.1;
         if seen["requests"] == 3 {
             break;

@@ -5,8 +5,8 @@ use agents::synth::Consent;
 use server::dataset::{Job, Upload, import};
 use server::postgres::{Cluster, checked_folder};
 use server::store::{
-    Address, Judgement, NewModel, NewRun, NewTenant, RunId, RunSource, ShadowPlan, Store, StoreError,
-    TenantId, TenantTx, hash_of,
+    Address, Judgement, NewModel, NewRun, NewTenant, RunId, RunSource, ShadowPlan, Store,
+    StoreError, TenantId, TenantTx, hash_of,
 };
 use sqlx::{Connection as _, PgConnection};
 

@@ -120,8 +120,7 @@ impl<'a> Maker<'a> {
             }
             Leads::Chain(chain) => {
                 let phrase = Phrase::parse(text);
-                let made =
-                    self.try_chain(chain, lang, &phrase, &chain.tools, &mut request).ok()?;
+                let made = self.try_chain(chain, lang, &phrase, &chain.tools, &mut request).ok()?;
                 let (calls, _) = self.calls(&request, made.steps.iter().map(|(_, s)| s))?;
                 ("call", Kind::Chain, calls)
             }

@@ -14,11 +14,11 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m512i, _mm512_cvtne2ps_pbh, _mm512_loadu_ps,
-    _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps,
-    _mm512_permutexvar_epi16, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
-    _mm512_shuffle_i32x4, _mm512_storeu_si512, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
-    _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_add_ps,
+    __m512i, _mm512_add_ps, _mm512_cvtne2ps_pbh, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_permutexvar_epi16,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_i32x4,
+    _mm512_storeu_si512, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
+    _mm512_unpacklo_epi64,
 };
 use std::cell::RefCell;
 use std::sync::OnceLock;
@@ -210,7 +210,9 @@ unsafe fn rows(
             for (tile, part) in from.chunks(DEPTH).enumerate() {
                 let (low, high) = if part.len() == DEPTH {
                     // SAFETY: the part has 32 numbers.
-                    unsafe { (_mm512_loadu_ps(part.as_ptr()), _mm512_loadu_ps(part.as_ptr().add(16))) }
+                    unsafe {
+                        (_mm512_loadu_ps(part.as_ptr()), _mm512_loadu_ps(part.as_ptr().add(16)))
+                    }
                 } else {
                     let rest = part.len().saturating_sub(SIDE);
                     // SAFETY: masked lanes are not read.
@@ -347,7 +349,8 @@ unsafe fn multiply(
     for column in (0..n).step_by(2 * SIDE) {
         let wide = n - column > SIDE;
         let b0 = right.lines[column / SIDE * group..][..group].as_ptr();
-        let b1 = if wide { right.lines[(column / SIDE + 1) * group..][..group].as_ptr() } else { b0 };
+        let b1 =
+            if wide { right.lines[(column / SIDE + 1) * group..][..group].as_ptr() } else { b0 };
         for row in (0..m).step_by(2 * SIDE) {
             let tall = m - row > SIDE;
             let a0 = left.lines[row / SIDE * group..][..group].as_ptr();
@@ -429,7 +432,10 @@ unsafe fn block(
         // SAFETY: touches tiles only.
         unsafe {
             asm!(
-                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
                 options(nostack, nomem),
             );
         }

@@ -179,14 +179,7 @@ impl Net<'_> {
     }
 
     /// Writes the scores of a block: `[rows * per, keys]`.
-    fn scores(
-        &self,
-        heads: &Heads,
-        block: &Block,
-        group: usize,
-        shape: Shape,
-        scores: &mut [f32],
-    ) {
+    fn scores(&self, heads: &Heads, block: &Block, group: usize, shape: Shape, scores: &mut [f32]) {
         let Shape { t, hd, per, .. } = shape;
         let (m, n) = (block.rows.len() * per, block.len());
         let scale = 1.0 / (hd as f32).sqrt();

@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn both_formats_give_the_same_product_of_numbers_that_both_hold() {
-        let sizes = [(1, 1, 1), (16, 16, 32), (33, 47, 65), (40, 700, 32), (7, 100, 300), (64, 32, 1)];
+        let sizes =
+            [(1, 1, 1), (16, 16, 32), (33, 47, 65), (40, 700, 32), (7, 100, 300), (64, 32, 1)];
         for (m, n, k) in sizes {
             for form in [Form::Plain, Form::RightT, Form::LeftT] {
                 let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));

@@ -200,8 +200,7 @@ fn run(
 ) -> Result<(), TrainError> {
     let (begun, earlier, earlier_minutes) = (Instant::now(), state.spent, report.minutes);
     let decay = state.layout.decay(DECAY);
-    let mut workers: Vec<Worker> =
-        (0..WORKERS).map(|_| Worker::new(state.layout.len)).collect();
+    let mut workers: Vec<Worker> = (0..WORKERS).map(|_| Worker::new(state.layout.len)).collect();
     let mut meter = Meter::default();
     let mut saved = Instant::now();
     let epoch_steps = packs.len().div_ceil(PACKS_PER_STEP);
@@ -226,7 +225,8 @@ fn run(
             .take(PACKS_PER_STEP)
             .map(|index| &packs[*index].0)
             .collect();
-        let seen = step(state, &mut workers, &batch, rate(options.rate, done), &decay, options.precision);
+        let seen =
+            step(state, &mut workers, &batch, rate(options.rate, done), &decay, options.precision);
         report.steps += 1;
         if !seen.loss.is_finite() {
             return Err(TrainError::Diverged(report.steps));
@@ -295,12 +295,8 @@ fn step(
     let share = 1.0 / batch.len() as f32;
     let weights =
         Weights { target: 1.0 / targets as f32, balance: BALANCE * share, z: ROUTER_Z * share };
-    let net = Net {
-        config: &state.config,
-        layout: &state.layout,
-        weights: &state.weights,
-        precision,
-    };
+    let net =
+        Net { config: &state.config, layout: &state.layout, weights: &state.weights, precision };
     let mut total = Seen::default();
     let seen: Vec<Vec<Seen>> = std::thread::scope(|scope| {
         let running: Vec<_> = workers

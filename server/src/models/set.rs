@@ -48,7 +48,8 @@ pub(super) fn make(
     .map_err(ModelError::pack)?;
     card.made_at = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let read = |example: agents::synth::Example| serde_json::from_value(example.to_json());
-    let examples = made.into_iter().map(read).collect::<Result<_, _>>().map_err(ModelError::pack)?;
+    let examples =
+        made.into_iter().map(read).collect::<Result<_, _>>().map_err(ModelError::pack)?;
     Ok((examples, card))
 }
 

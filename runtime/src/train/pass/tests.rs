@@ -40,7 +40,8 @@ fn loss(config: &MoeConfig, layout: &Layout, weights: &[f32]) -> f64 {
         let tape = net.layer(layer, &pack, &turn, &mut x, &mut pool);
         let (e, t) = (config.num_experts, pack.tokens.len());
         for expert in 0..e {
-            let mean: f32 = (0..t).map(|row| tape.experts.router[row * e + expert]).sum::<f32>() / t as f32;
+            let mean: f32 =
+                (0..t).map(|row| tape.experts.router[row * e + expert]).sum::<f32>() / t as f32;
             let load = tape.experts.routed[expert].rows.len() as f32 / t as f32;
             total += f64::from(WEIGHTS.balance * e as f32 * load * mean);
         }
@@ -58,7 +59,8 @@ fn the_gradient_agrees_with_finite_differences() {
     let layout = Layout::of(&config).unwrap();
     let mut weights = layout.fresh(&config, 3);
     let mut grad = vec![0.0; layout.len];
-    let net = Net { config: &config, layout: &layout, weights: &weights, precision: Precision::F32 };
+    let net =
+        Net { config: &config, layout: &layout, weights: &weights, precision: Precision::F32 };
     net.run(&pack(), WEIGHTS, Some(&mut grad), &mut Pool::default());
     for (name, _, range) in layout.tensors.clone() {
         // The entry with the largest gradient of each tensor stands out of the rounding.
@@ -120,7 +122,8 @@ fn a_branch_scores_as_the_engine_scores_the_same_text() {
             let row = &logits[at * vocab..][..vocab];
             expected += f64::from(log_sum_exp(row) - row[*token as usize]);
         }
-        let net = Net { config: &config, layout: &layout, weights: &weights, precision: Precision::F32 };
+        let net =
+            Net { config: &config, layout: &layout, weights: &weights, precision: Precision::F32 };
         let seen = net.run(&only, WEIGHTS, None, &mut Pool::default());
         assert!(
             (seen.loss - expected).abs() < 1e-3 * expected.abs(),

@@ -271,13 +271,13 @@ pub async fn harvest(
 async fn planned(tx: &mut TenantTx, run: RunId) -> Result<String, StoreError> {
     let events = tx.events(run, 0).await?.into_iter();
     let read = events.filter_map(|event| serde_json::from_value::<Event>(event.payload).ok());
-    let plan = read.filter_map(|event| match event {
+    let mut plan = read.filter_map(|event| match event {
         Event::Planned { plan } => Some(plan),
         _ => None,
     });
     // A call with values that its schema refuses was planned wrongly, or was asked for wrongly.
     let usable = |plan: &agents::plan::Plan| !matches!(plan.decision, Decision::Invalid { .. });
-    Ok(plan.filter(usable).next_back().map(|plan| plan.output).unwrap_or_default())
+    Ok(plan.rfind(usable).map(|plan| plan.output).unwrap_or_default())
 }
 
 /// Makes the examples of harvested runs, verified as every other.

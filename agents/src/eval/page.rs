@@ -1,7 +1,5 @@
 //! A page about an evaluation: its figures, the risk-coverage curve, and how true the confidence is.
 
-use std::fmt::Write as _;
-
 use super::{Score, Summary};
 use crate::plan::Selective;
 
@@ -37,12 +35,10 @@ pub fn html(title: &str, model: &str, summary: &Summary) -> String {
     page.push_str("<h2>What went wrong</h2>");
     for fault in &summary.failures {
         let (id, said) = (escaped(&fault.id), escaped(&fault.said));
-        // Writing to a string cannot fail.
-        let _ = write!(
-            page,
+        page.push_str(&format!(
             "<p>{id}: expected {}, decided {}, confidence {:.2}</p><pre>{said}</pre>",
             fault.expected, fault.decided, fault.confidence
-        );
+        ));
     }
     page.push_str("</html>\n");
     page
@@ -52,23 +48,20 @@ fn row(page: &mut String, name: &str, score: &Score) {
     let pct = |share: Option<f64>| {
         share.map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", share * 100.0))
     };
-    let _ = write!(
-        page,
+    page.push_str(&format!(
         "<tr><td>{}<td>{}<td>{}<td>{}<td>{}</tr>",
         escaped(name),
         score.cases,
         pct(score.tool_accuracy),
         pct(score.exact_call),
         pct(score.facts)
-    );
+    ));
 }
 
 fn selective(page: &mut String, found: &Selective) {
-    let _ = write!(
-        page,
-        "<h2>Risk and coverage</h2><p>Acting only on the surest plans: the share of wrong ones among them. Area under the curve {:.4}; the best ranking of these plans has {:.4}.</p>",
+    page.push_str(&format!("<h2>Risk and coverage</h2><p>Acting only on the surest plans: the share of wrong ones among them. Area under the curve {:.4}; the best ranking of these plans has {:.4}.</p>",
         found.aurc, found.aurc_best
-    );
+    ));
     let top = found.curve.iter().fold(0.05_f64, |top, point| top.max(point.risk));
     drawing(page, "share of plans acted on", "share of wrong ones", top, |svg| {
         let points: Vec<String> = found
@@ -76,33 +69,28 @@ fn selective(page: &mut String, found: &Selective) {
             .iter()
             .map(|point| format!("{:.1},{:.1}", x(point.coverage), y(point.risk / top)))
             .collect();
-        let _ = write!(svg, "<polyline class=\"line\" points=\"{}\"/>", points.join(" "));
+        svg.push_str(&format!("<polyline class=\"line\" points=\"{}\"/>", points.join(" ")));
     });
-    let _ = write!(
-        page,
-        "<h2>Confidence and truth</h2><p>Plans by their confidence, and the share of right ones. Expected calibration error {:.3}.</p>",
+    page.push_str(&format!("<h2>Confidence and truth</h2><p>Plans by their confidence, and the share of right ones. Expected calibration error {:.3}.</p>",
         found.ece
-    );
+    ));
     drawing(page, "confidence", "share of right plans", 1.0, |svg| {
-        let _ = write!(
-            svg,
+        svg.push_str(&format!(
             "<line class=\"even\" x1=\"{}\" y1=\"{}\" x2=\"{}\" y2=\"{}\"/>",
             x(0.0),
             y(0.0),
             x(1.0),
             y(1.0)
-        );
+        ));
         for bin in &found.bins {
-            let _ = write!(
-                svg,
-                "<circle class=\"bar\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"{:.1}\"><title>{} plans: confidence {:.2}, right {:.2}</title></circle>",
+            svg.push_str(&format!("<circle class=\"bar\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"{:.1}\"><title>{} plans: confidence {:.2}, right {:.2}</title></circle>",
                 x(bin.confidence),
                 y(bin.right),
                 3.0 + (bin.plans as f64).sqrt() / 2.0,
                 bin.plans,
                 bin.confidence,
                 bin.right
-            );
+            ));
         }
     });
 }
@@ -118,9 +106,7 @@ fn y(share: f64) -> f64 {
 /// Draws the axes, from 0 to 1 and from 0 to `top`, and what `inside` adds.
 fn drawing(page: &mut String, across: &str, up: &str, top: f64, inside: impl Fn(&mut String)) {
     let (left, right, base, head) = (x(0.0), x(1.0), y(0.0), y(1.0));
-    let _ = write!(
-        page,
-        "<svg viewBox=\"0 0 {WIDE} {HIGH}\" role=\"img\" aria-label=\"{up} by {across}\"><path class=\"axis\" fill=\"none\" d=\"M{left} {head}V{base}H{right}\"/><text x=\"{left}\" y=\"{}\">0</text><text x=\"{right}\" y=\"{}\" text-anchor=\"end\">100 %</text><text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{across}</text><text x=\"4\" y=\"{}\">{:.0} %</text><text x=\"{left}\" y=\"{}\">{up}</text>",
+    page.push_str(&format!("<svg viewBox=\"0 0 {WIDE} {HIGH}\" role=\"img\" aria-label=\"{up} by {across}\"><path class=\"axis\" fill=\"none\" d=\"M{left} {head}V{base}H{right}\"/><text x=\"{left}\" y=\"{}\">0</text><text x=\"{right}\" y=\"{}\" text-anchor=\"end\">100 %</text><text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{across}</text><text x=\"4\" y=\"{}\">{:.0} %</text><text x=\"{left}\" y=\"{}\">{up}</text>",
         base + 16.0,
         base + 16.0,
         f64::midpoint(left, right),
@@ -128,7 +114,7 @@ fn drawing(page: &mut String, across: &str, up: &str, top: f64, inside: impl Fn(
         head + 4.0,
         top * 100.0,
         head - 12.0
-    );
+    ));
     inside(page);
     page.push_str("</svg>");
 }

@@ -119,7 +119,7 @@ fn keys(
         Numbers::F32 => 0,
         Numbers::F16 => 1,
     };
-    let (tokens, types, merges) = vocabulary(parts)?;
+    let ((tokens, types), merges) = (vocabulary(parts), parts.tokenizer.merges()?);
     Ok(vec![
         ("general.architecture", Value::Text("qwen3moe".to_owned())),
         ("general.type", Value::Text("model".to_owned())),
@@ -156,8 +156,8 @@ fn keys(
     ])
 }
 
-/// Tokens by id with their types, and the merges by rank.
-fn vocabulary(parts: &Parts) -> Result<(Vec<String>, Vec<i32>, Vec<String>), ExportError> {
+/// Tokens by id, with their types.
+fn vocabulary(parts: &Parts) -> (Vec<String>, Vec<i32>) {
     let mut tokens = Vec::with_capacity(parts.config.vocab_size);
     let mut types = Vec::with_capacity(parts.config.vocab_size);
     for id in (0..).take(parts.config.vocab_size) {
@@ -177,7 +177,7 @@ fn vocabulary(parts: &Parts) -> Result<(Vec<String>, Vec<i32>, Vec<String>), Exp
             }
         }
     }
-    Ok((tokens, types, parts.tokenizer.merges()?))
+    (tokens, types)
 }
 
 /// The tensors of the file, in the order of the layers.

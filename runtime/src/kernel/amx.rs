@@ -14,7 +14,7 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __m512i, _mm512_add_ps, _mm512_cvtne2ps_pbh, _mm512_loadu_ps, _mm512_loadu_si512,
+    __m512bh, __m512i, _mm512_add_ps, _mm512_cvtne2ps_pbh, _mm512_loadu_ps, _mm512_loadu_si512,
     _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_permutexvar_epi16,
     _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_i32x4,
     _mm512_storeu_si512, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
@@ -234,7 +234,10 @@ unsafe fn rows(
                 unsafe {
                     let line = lines[tile * SIDE + row].0.as_mut_ptr();
                     let packed = _mm512_cvtne2ps_pbh(high, low);
-                    _mm512_storeu_si512(line.cast(), std::mem::transmute::<_, __m512i>(packed));
+                    _mm512_storeu_si512(
+                        line.cast(),
+                        std::mem::transmute::<__m512bh, __m512i>(packed),
+                    );
                 }
             }
         }
@@ -280,7 +283,7 @@ unsafe fn pairs(
             }
             // SAFETY: as in `rows`.
             unsafe {
-                let both: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(odd, even));
+                let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(odd, even));
                 let mixed = _mm512_permutexvar_epi16(order, both);
                 _mm512_storeu_si512(line.0.as_mut_ptr().cast(), mixed);
             }

@@ -89,10 +89,11 @@ pub(super) fn product(
     if m == 0 || n == 0 || k == 0 {
         return;
     }
-    if precision == Precision::Auto && m * n * k >= WORTH_PACKING {
-        if product_bf16((m, n, k), left, right, (&mut *c.data, c.stride), scale, add) {
-            return;
-        }
+    if precision == Precision::Auto
+        && m * n * k >= WORTH_PACKING
+        && product_bf16((m, n, k), left, right, (&mut *c.data, c.stride), scale, add)
+    {
+        return;
     }
 
     let i = usize::cast_signed;

@@ -402,7 +402,7 @@ mod tests {
             let request = "Screen \"Ivan Petrovich Sidorov\" against the sanctions list";
             let right = RightCall {
                 tool: "sanctions_screen".to_owned(),
-                arguments: json!({"names": ["Ivan Petrovich Sidorov"]}),
+                arguments: json!({"name": "Ivan Petrovich Sidorov"}),
                 assumed: BTreeSet::new(),
             };
             for (consent, named) in [(Consent::Pooled, false), (Consent::Own, true)] {

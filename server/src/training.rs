@@ -391,8 +391,14 @@ mod tests {
         assert_eq!(check("ask", loan(partial.clone())), Ok(()));
         assert_eq!(check("none", json!([])), Ok(()));
         for (decision, calls, says) in [
-            ("call", loan(partial), "months"),
-            ("call", loan(json!({"principal": "1000", "annual_rate_pct": "x", "months": 1})), "x"),
+            ("call", loan(partial), "required property"),
+            (
+                "call",
+                loan(
+                    json!({"principal": "1", "annual_rate_pct": "x", "months": 1, "currency": "USD"}),
+                ),
+                "x",
+            ),
             ("call", json!([{"tool": "pay", "arguments": {}}]), "there is no tool `pay`"),
             ("call", json!([]), "name the right calls"),
             ("none", loan(whole.clone()), "makes no call"),

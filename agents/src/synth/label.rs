@@ -97,7 +97,12 @@ impl Maker<'_> {
             steps.push(json!({ "step": call.tool, "with": with }));
             fields.extend(Field::of(at, &card.spec));
         }
-        self.labelled(of, &steps)
+        let (made, group) = self.read_steps(of.request, &steps)?;
+        if (decision == "ask") != made.calls.is_empty() {
+            let message = "a question needs a call that lacks something, and a call lacks nothing";
+            return Err(Rejected::Schema(message.to_owned()));
+        }
+        self.finished(of, made, &group)
     }
 
     /// Returns what the planner would see of a request: its prompt and the tools in it, the right
@@ -402,7 +407,7 @@ mod tests {
             let request = "Screen \"Ivan Petrovich Sidorov\" against the sanctions list";
             let right = RightCall {
                 tool: "sanctions_screen".to_owned(),
-                arguments: json!({"names": ["Ivan Petrovich Sidorov"]}),
+                arguments: json!({"name": "Ivan Petrovich Sidorov"}),
                 assumed: BTreeSet::new(),
             };
             for (consent, named) in [(Consent::Pooled, false), (Consent::Own, true)] {
@@ -421,8 +426,9 @@ mod tests {
         with_finance(|maker| {
             let request = "What is the instalment on 90,000 at 3.3%?";
             let known = json!({"principal": "90000", "annual_rate_pct": 3.3});
-            let examples = maker.corrected(&of(request), "ask", &[call(known)]).unwrap();
+            let examples = maker.corrected(&of(request), "ask", &[call(known.clone())]).unwrap();
             assert_eq!(examples.len(), 1, "nothing ends after a question");
+            assert!(maker.corrected(&of(request), "call", &[call(known)]).is_err());
         });
     }
 }

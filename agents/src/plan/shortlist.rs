@@ -25,8 +25,16 @@ type Vector = HashMap<String, f32>;
 pub struct Shortlister {
     /// Per document: index of the tool, whether it is its description, unit vector of weights.
     documents: Vec<(usize, bool, Vector)>,
-    idf: HashMap<String, f32>,
+    weights: Weights,
     tools: usize,
+}
+
+/// Weights of terms.
+#[derive(Debug)]
+struct Weights {
+    of: HashMap<String, f32>,
+    /// That of the rarest, which unknown terms have too.
+    rarest: f32,
 }
 
 impl Shortlister {
@@ -65,16 +73,17 @@ impl Shortlister {
                 (term, rarity(documents, in_documents) * by_tool)
             })
             .collect();
+        let weights = Weights { rarest: idf.values().copied().fold(1.0, f32::max), of: idf };
         let documents = counted
             .into_iter()
-            .map(|(tool, about, vector)| (tool, about, weighted(vector, &idf)))
+            .map(|(tool, about, vector)| (tool, about, weighted(vector, &weights)))
             .collect();
-        Self { documents, idf, tools: pack.tools.len() }
+        Self { documents, weights, tools: pack.tools.len() }
     }
 
     /// Returns the indices of the tools, best first. Ties keep the pack's order.
     pub fn rank(&self, words: &str) -> Vec<usize> {
-        let query = weighted(counts(words), &self.idf);
+        let query = weighted(counts(words), &self.weights);
         let mut phrase = vec![0f32; self.tools];
         let mut about = vec![0f32; self.tools];
         for (tool, is_about, vector) in &self.documents {
@@ -124,10 +133,10 @@ fn counts(text: &str) -> Vector {
 
 /// Weighs counts by their logarithm and idf, and scales them to length 1. Unknown terms count as
 /// rare, so that a request of strangers is near to nothing.
-fn weighted(mut counts: Vector, idf: &HashMap<String, f32>) -> Vector {
-    let rare = idf.values().copied().fold(1.0, f32::max);
+fn weighted(mut counts: Vector, weights: &Weights) -> Vector {
     for (term, weight) in &mut counts {
-        *weight = (1.0 + weight.ln()) * idf.get(term).copied().unwrap_or(rare);
+        let rarity = weights.of.get(term).copied().unwrap_or(weights.rarest);
+        *weight = (1.0 + weight.ln()) * rarity;
     }
     let length = counts.values().map(|w| w * w).sum::<f32>().sqrt();
     if length > 0.0 {

@@ -5,12 +5,14 @@
 //! trained on them, because it may have been withdrawn in between.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use agents::event::Event;
-use agents::pack::Pack;
+use agents::pack::{Pack, PackError};
 use agents::plan::{Decision, field};
 use agents::synth::card::RunsCard;
-use agents::synth::{Consent, Example, Labelled, Maker, RightCall, Source};
+use agents::synth::overlap::Reserved;
+use agents::synth::{Card, Consent, Example, Labelled, Maker, RightCall, Source, Templates};
 use agents::tool::ToolError;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -25,6 +27,9 @@ use crate::error::Problem;
 use crate::input::Body;
 use crate::state::AppState;
 use crate::store::{JudgedRun, Judgement, RunId, RunSource, Store, StoreError, TenantId, TenantTx};
+
+/// Name of the data card in a planner's folder.
+pub const CARD_FILE: &str = "datacard.json";
 
 /// What may be right instead of calls.
 const DECISIONS: [&str; 5] = ["call", "ask", "none", "person", "search"];
@@ -280,8 +285,26 @@ async fn planned(tx: &mut TenantTx, run: RunId) -> Result<String, StoreError> {
     Ok(plan.rfind(usable).map(|plan| plan.output).unwrap_or_default())
 }
 
-/// Makes the examples of harvested runs, verified as every other.
-pub fn examples(maker: &mut Maker<'_>, runs: &[Harvested], card: &mut RunsCard) -> Vec<Example> {
+/// Makes the examples of a pack's harvested runs, verified as every other, and counts on the card what
+/// was read and refused.
+///
+/// # Errors
+/// [`PackError`] when a file of the pack is broken.
+pub fn of_runs(
+    pack: &Pack,
+    templates: &Templates,
+    runs: &[Harvested],
+    reserved: &Arc<Reserved>,
+    seed: u64,
+    card: &mut Card,
+) -> Result<Vec<Example>, PackError> {
+    let mut maker = Maker::new(pack, templates, seed)?.checked(Arc::clone(reserved))?;
+    let made = examples(&mut maker, runs, card.runs.get_or_insert_default());
+    card.checked.add(maker.tally());
+    Ok(made)
+}
+
+fn examples(maker: &mut Maker<'_>, runs: &[Harvested], card: &mut RunsCard) -> Vec<Example> {
     let mut all = Vec::new();
     for one in runs {
         card.read += 1;

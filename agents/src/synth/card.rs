@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::overlap::{self, Dropped, Nearness};
@@ -247,6 +248,11 @@ impl Card {
             }
         }
         self.repeated += report.repeated;
+    }
+
+    /// Notes when the set was made, to the second.
+    pub fn date(&mut self, at: Timestamp) {
+        self.made_at = at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     }
 
     /// Writes the card for people, in Markdown.

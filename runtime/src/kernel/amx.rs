@@ -161,7 +161,10 @@ impl Packed {
             unsafe { rows(lines, a.data, a.rows, m, k, scale) };
         } else {
             // SAFETY: as above; what is read are rows of pairs, which turning makes columns.
-            unsafe { pairs(lines, a.data, a.columns, m, k, scale, true) };
+            unsafe {
+                pairs(lines, a.data, a.columns, m, k, scale);
+                turn_all(lines);
+            }
         }
     }
 
@@ -171,13 +174,12 @@ impl Packed {
         let lines = self.room(n.div_ceil(SIDE), k);
         if b.columns == 1 {
             // SAFETY: as the caller promises.
-            unsafe { pairs(lines, b.data, b.rows, n, k, None, false) };
+            unsafe { pairs(lines, b.data, b.rows, n, k, None) };
         } else {
             // SAFETY: as above; each tile is turned once its rows are there.
-            unsafe { rows(lines, b.data, b.columns, n, k, None) };
-            for tile in lines.chunks_exact_mut(SIDE) {
-                // SAFETY: a chunk is a whole tile.
-                unsafe { turn(tile) };
+            unsafe {
+                rows(lines, b.data, b.columns, n, k, None);
+                turn_all(lines);
             }
         }
     }
@@ -244,8 +246,7 @@ unsafe fn rows(
     }
 }
 
-/// Interleaves rows `2p` and `2p + 1` of a `[k, count]` matrix, 16 columns a line; `turned`, the
-/// tile is transposed in units of pairs, so that a line holds 32 numbers of one column.
+/// Interleaves rows `2p` and `2p + 1` of a `[k, count]` matrix, 16 columns a line.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 unsafe fn pairs(
     lines: &mut [Line],
@@ -254,7 +255,6 @@ unsafe fn pairs(
     count: usize,
     k: usize,
     scale: Option<f32>,
-    turned: bool,
 ) {
     let tiles = k.div_ceil(DEPTH);
     let mut order = Line([0; DEPTH]);
@@ -288,12 +288,16 @@ unsafe fn pairs(
                 _mm512_storeu_si512(line.0.as_mut_ptr().cast(), mixed);
             }
         }
-        if turned {
-            for tile in lines.chunks_exact_mut(SIDE) {
-                // SAFETY: a chunk is a whole tile.
-                unsafe { turn(tile) };
-            }
-        }
+    }
+}
+
+/// Transposes every tile in units of pairs: lines of two numbers of each of 16 columns become lines of
+/// 32 numbers of one column, and the other way round.
+#[target_feature(enable = "avx512f")]
+unsafe fn turn_all(lines: &mut [Line]) {
+    for tile in lines.chunks_exact_mut(SIDE) {
+        // SAFETY: a chunk is a whole tile.
+        unsafe { turn(tile) };
     }
 }
 

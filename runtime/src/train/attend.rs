@@ -15,6 +15,7 @@ use super::linear::{Form, Mat, MatMut, mat, mat_mut};
 use super::ops;
 use super::pass::{Net, Pack, Turn};
 use super::pool::Pool;
+use crate::kernel::dot;
 
 /// Most rows of a block.
 const ROWS: usize = 96;
@@ -247,7 +248,7 @@ impl Net<'_> {
         for (i, (mean, dout)) in means.iter_mut().zip(dout.chunks_exact(hd)).enumerate() {
             let row = block.rows.start + i / per;
             let from = &attended.joined[((row * kv + group) * per + i % per) * hd..][..hd];
-            *mean = ops::dot(dout, from);
+            *mean = dot(dout, from);
         }
         let mut dp = pool.take(m * n);
         let group_rows = group * t * hd;

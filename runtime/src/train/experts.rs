@@ -5,6 +5,7 @@ use super::linear::{Form, mat, mat_mut};
 use super::ops;
 use super::pass::{Net, Weights};
 use super::pool::Pool;
+use crate::kernel::{dot, silu_mul};
 
 /// What the backward pass needs of a layer's experts.
 pub(super) struct Experts {
@@ -44,7 +45,7 @@ impl Net<'_> {
         pool: &mut Pool,
     ) -> Experts {
         let c = self.config;
-        let (d, e, inner) = (c.hidden_size, c.num_experts, c.moe_intermediate_size);
+        let (d, inner) = (c.hidden_size, c.moe_intermediate_size);
         let mut experts = self.route(layer, x, pool);
         for (routed, expert) in experts.routed.iter_mut().zip(&layer.experts) {
             let n = routed.rows.len();
@@ -54,7 +55,7 @@ impl Net<'_> {
             let wide = mat_mut(&mut routed.wide, 2 * inner);
             self.product(Form::RightT, mat(&rows, d), weights, wide, 1.0, false);
             let mut hidden = pool.take(n * inner);
-            ops::swiglu(&routed.wide, inner, &mut hidden);
+            silu_mul(&routed.wide, inner, &mut hidden);
             let mut y = rows;
             let weights = mat(self.w(&expert.down), inner);
             let to = mat_mut(&mut y, d);
@@ -63,7 +64,6 @@ impl Net<'_> {
             each.for_each(|((row, share), y)| ops::add_scaled(&mut out[row * d..][..d], *share, y));
             pool.give([hidden, y]);
         }
-        debug_assert_eq!(experts.router.len(), x.len() / d * e);
         experts
     }
 
@@ -131,7 +131,7 @@ impl Net<'_> {
         let (d, inner) = (self.config.hidden_size, self.config.moe_intermediate_size);
         let n = routed.rows.len();
         let mut hidden = pool.take(n * inner);
-        ops::swiglu(&routed.wide, inner, &mut hidden);
+        silu_mul(&routed.wide, inner, &mut hidden);
         let mut dy = gather(&routed.rows, dout, d, pool);
         let mut dhidden = pool.take(n * inner);
         let down = mat(self.w(&expert.down), inner);
@@ -143,7 +143,7 @@ impl Net<'_> {
         for (((dhidden, hidden), dshare), (share, dy)) in
             rows.zip(&mut dshares).zip(routed.shares.iter().zip(dy.chunks_exact_mut(d)))
         {
-            *dshare = ops::dot(dhidden, hidden);
+            *dshare = dot(dhidden, hidden);
             ops::scale(dhidden, *share);
             ops::scale(dy, *share);
         }

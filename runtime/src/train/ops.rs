@@ -57,15 +57,39 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
+/// Returns the inverse root mean square of a row.
+#[inline(always)]
+fn inverse_rms(x: &[f32], eps: f32) -> f32 {
+    1.0 / (total(x.len(), |i| x[i] * x[i]) / x.len() as f32 + eps).sqrt()
+}
+
+/// Norms a row by the inverse of its root mean square.
+#[inline(always)]
+fn norm_row(x: &[f32], gain: &[f32], inv: f32, out: &mut [f32]) {
+    for i in 0..gain.len() {
+        out[i] = x[i] * inv * gain[i];
+    }
+}
+
+/// Adds the gradients of [`norm_row`] by its input and its gain.
+#[inline(always)]
+fn norm_row_back(x: &[f32], gain: &[f32], inv: f32, dy: &[f32], dx: &mut [f32], dgain: &mut [f32]) {
+    let d = gain.len();
+    let (x, dy, dx, dgain) = (&x[..d], &dy[..d], &mut dx[..d], &mut dgain[..d]);
+    let mean = total(d, |i| dy[i] * gain[i] * x[i]) * inv * inv / d as f32;
+    for i in 0..d {
+        dgain[i] += dy[i] * x[i] * inv;
+        dx[i] += inv * (dy[i] * gain[i] - x[i] * mean);
+    }
+}
+
 vectorised! {
     /// Norms rows of the gain's width by their root mean squares, whose inverses go to `invs`.
     fn rms(x: &'a [f32], gain: &'a [f32], eps: f32, out: &'a mut [f32], invs: &'a mut [f32]) {
         let d = gain.len();
         for ((x, out), inv) in x.chunks_exact(d).zip(out.chunks_exact_mut(d)).zip(invs) {
-            *inv = 1.0 / (total(d, |i| x[i] * x[i]) / d as f32 + eps).sqrt();
-            for i in 0..d {
-                out[i] = x[i] * *inv * gain[i];
-            }
+            *inv = inverse_rms(x, eps);
+            norm_row(x, gain, *inv, out);
         }
     }
 
@@ -73,9 +97,7 @@ vectorised! {
     fn normed(x: &'a [f32], gain: &'a [f32], invs: &'a [f32], out: &'a mut [f32]) {
         let d = gain.len();
         for ((x, out), inv) in x.chunks_exact(d).zip(out.chunks_exact_mut(d)).zip(invs) {
-            for i in 0..d {
-                out[i] = x[i] * *inv * gain[i];
-            }
+            norm_row(x, gain, *inv, out);
         }
     }
 
@@ -89,15 +111,10 @@ vectorised! {
         dgain: &'a mut [f32],
     ) {
         let d = gain.len();
-        let dgain = &mut dgain[..d];
         for (((x, dy), dx), inv) in
             x.chunks_exact(d).zip(dy.chunks_exact(d)).zip(dx.chunks_exact_mut(d)).zip(invs)
         {
-            let mean = total(d, |i| dy[i] * gain[i] * x[i]) * inv * inv / d as f32;
-            for i in 0..d {
-                dgain[i] += dy[i] * x[i] * inv;
-                dx[i] += inv * (dy[i] * gain[i] - x[i] * mean);
-            }
+            norm_row_back(x, gain, *inv, dy, dx, dgain);
         }
     }
 
@@ -110,14 +127,7 @@ vectorised! {
         dx: &'a mut [f32],
         dgain: &'a mut [f32],
     ) {
-        let d = gain.len();
-        let (x, dy, dx, dgain) = (&x[..d], &dy[..d], &mut dx[..d], &mut dgain[..d]);
-        let inv = 1.0 / (total(d, |i| x[i] * x[i]) / d as f32 + eps).sqrt();
-        let mean = total(d, |i| dy[i] * gain[i] * x[i]) * inv * inv / d as f32;
-        for i in 0..d {
-            dgain[i] += dy[i] * x[i] * inv;
-            dx[i] += inv * (dy[i] * gain[i] - x[i] * mean);
-        }
+        norm_row_back(x, gain, inverse_rms(x, eps), dy, dx, dgain);
     }
 
     /// Norms and turns one head of a row: `to = rotate(from / rms · gain)`.
@@ -129,8 +139,8 @@ vectorised! {
         sin: &'a [f32],
         to: &'a mut [f32],
     ) {
-        let (d, half) = (gain.len(), cos.len());
-        let inv = 1.0 / (total(d, |i| from[i] * from[i]) / d as f32 + eps).sqrt();
+        let half = cos.len();
+        let inv = inverse_rms(from, eps);
         let (a, b) = from.split_at(half);
         let (gain_a, gain_b) = gain.split_at(half);
         let (to_a, to_b) = to.split_at_mut(half);
@@ -189,17 +199,7 @@ vectorised! {
         }
     }
 
-    /// Writes `silu(gate) · up` for rows that hold the gates and then the ups.
-    fn swiglu(wide: &'a [f32], inner: usize, out: &'a mut [f32]) {
-        for (wide, out) in wide.chunks_exact(2 * inner).zip(out.chunks_exact_mut(inner)) {
-            let (gate, up) = wide.split_at(inner);
-            for i in 0..inner {
-                out[i] = gate[i] * sigmoid(gate[i]) * up[i];
-            }
-        }
-    }
-
-    /// Writes the gradient of [`swiglu`] by its input over that input.
+    /// Writes the gradient of [`crate::kernel::silu_mul`] by its input over that input.
     fn swiglu_back(wide: &'a mut [f32], dout: &'a [f32], inner: usize) {
         for (wide, dout) in wide.chunks_exact_mut(2 * inner).zip(dout.chunks_exact(inner)) {
             let (gate, up) = wide.split_at_mut(inner);
@@ -235,12 +235,6 @@ vectorised! {
     /// Multiplies by a factor.
     fn scale(values: &'a mut [f32], by: f32) {
         values.iter_mut().for_each(|v| *v *= by);
-    }
-
-    /// Returns the product of two vectors.
-    fn dot(a: &'a [f32], b: &'a [f32]) -> f32 {
-        let b = &b[..a.len()];
-        total(a.len(), |i| a[i] * b[i])
     }
 
     /// One step of AdamW on a part of the weights: see [`super::adam`].

@@ -10,7 +10,7 @@ use super::synth::card_path;
 use super::{CliError, admin, say};
 use crate::config::Config;
 use crate::store::Store;
-use crate::training::{self, consent_of};
+use crate::training::{self, CARD_FILE, consent_of};
 
 /// Leaves out and counts the examples of runs that may not be trained on now. A set without runs needs
 /// no store.
@@ -51,7 +51,7 @@ async fn asked(
 pub(super) fn keep_card(data: &Path, out: &Path) -> Result<(), CliError> {
     let card = card_path(data);
     if card.is_file() {
-        std::fs::copy(card, out.join("datacard.json"))?;
+        std::fs::copy(card, out.join(CARD_FILE))?;
     }
     Ok(())
 }

@@ -162,12 +162,7 @@ fn of_runs(
 ) -> Result<Vec<Example>, CliError> {
     let found = runs.iter().find(|(id, _)| *id == pack.manifest.id);
     let Some((_, runs)) = found else { return Ok(Vec::new()) };
-    let mut maker = Maker::new(pack, templates, 0)
-        .and_then(|maker| maker.checked(Arc::clone(reserved)))
-        .map_err(|error| broken(&error))?;
-    let made = training::examples(&mut maker, runs, card.runs.get_or_insert_default());
-    card.checked.add(maker.tally());
-    Ok(made)
+    training::of_runs(pack, templates, runs, reserved, 0, card).map_err(|error| broken(&error))
 }
 
 /// Runs `tessera pack synth`.
@@ -379,7 +374,7 @@ impl Files {
     fn finish(mut self, card: &mut Card) -> Result<PathBuf, CliError> {
         self.out.flush()?;
         card.sha256 = hex::encode(self.digest.finalize());
-        card.made_at = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        card.date(Timestamp::now());
         let text = serde_json::to_string_pretty(card).map_err(std::io::Error::other)?;
         let page = card.to_markdown();
         let json = card_path(&self.path);

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use agents::pack::{Pack, shipped};
 use agents::synth::set::{self, Options};
-use agents::synth::{Card, Maker, Templates};
+use agents::synth::{Card, Templates};
 use jiff::Timestamp;
 use runtime::train::Example;
 
 use super::ModelError;
 use super::job::Training;
-use crate::training::{self, Harvested};
+use crate::training::{self, CARD_FILE, Harvested};
 
 /// Makes the set, and the data card that says what is in it.
 ///
@@ -31,12 +31,8 @@ pub(super) fn make(
     let templates = Templates::of(pack).map_err(ModelError::pack)?;
     let mut made = Vec::new();
     if !runs.is_empty() {
-        let maker = Maker::new(pack, &templates, wish.seed);
-        let mut maker = maker
-            .and_then(|maker| maker.checked(Arc::clone(&reserved)))
+        made = training::of_runs(pack, &templates, runs, &reserved, wish.seed, &mut card)
             .map_err(ModelError::pack)?;
-        made = training::examples(&mut maker, runs, card.runs.get_or_insert_default());
-        card.checked.add(maker.tally());
         made.iter().for_each(|example| card.count(example));
     }
     let sifted = set::sifted(pack, &templates, &reserved);
@@ -46,7 +42,7 @@ pub(super) fn make(
         Ok(())
     })
     .map_err(ModelError::pack)?;
-    card.made_at = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    card.date(Timestamp::now());
     let read = |example: agents::synth::Example| serde_json::from_value(example.to_json());
     let examples =
         made.into_iter().map(read).collect::<Result<_, _>>().map_err(ModelError::pack)?;
@@ -58,7 +54,7 @@ pub(super) fn make(
 /// # Errors
 /// [`ModelError::Io`] when it cannot be written.
 pub(super) fn keep(card: &Card, folder: &Path) -> Result<(), ModelError> {
-    let path = folder.join("datacard.json");
+    let path = folder.join(CARD_FILE);
     let text = serde_json::to_vec_pretty(card).map_err(ModelError::pack)?;
     std::fs::write(&path, text).map_err(|source| ModelError::Io { path, source })
 }

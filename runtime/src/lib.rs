@@ -6,6 +6,7 @@ pub mod config;
 pub mod engine;
 pub mod export;
 pub mod grammar;
+pub mod intent;
 mod kernel;
 pub mod model;
 mod prefix;
@@ -14,4 +15,5 @@ pub mod train;
 
 pub use engine::{Completion, Engine, EngineError, ModelFiles, Request};
 pub use grammar::Grammar;
+pub use intent::Intents;
 pub use tokenizer::{Prompt, Segment};

@@ -35,6 +35,7 @@ fn examples() -> Vec<Example> {
                     Piece::Special("plan".into()),
                 ],
                 completion: format!(r#"{{"step":"{tool}","with":{{"a":"${mention}"}}}}"#),
+                labels: Vec::new(),
                 group: format!("toy/{tool}"),
                 lang: if turn < 2 { "en".into() } else { "zh-Hant".into() },
                 split: if pair % 9 == 8 { "heldout".into() } else { "train".into() },

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use agents::plan::{Calibration, EnginePlanner, Planner};
+use runtime::intent::INTENTS_FILE;
 use runtime::{Engine, EngineError, ModelFiles};
 use sha2::{Digest, Sha256};
 
@@ -31,12 +32,16 @@ pub fn named(files: &ModelFiles) -> Vec<(String, &[u8])> {
     });
     let mut all = vec![("config.json".to_owned(), files.config.as_ref())];
     all.extend(weights);
+    if let Some(intents) = &files.intents {
+        all.insert(1, (INTENTS_FILE.to_owned(), intents.as_ref()));
+    }
     all.push(("tokenizer.json".to_owned(), files.tokenizer.as_ref()));
     all
 }
 
 /// Returns what names a planner by its content: the SHA-256 of what
-/// `sha256sum config.json model*.safetensors tokenizer.json` prints, hexadecimal.
+/// `sha256sum config.json intents.safetensors model*.safetensors tokenizer.json` prints, without the
+/// second where there is none, hexadecimal.
 pub fn digest(files: &ModelFiles) -> String {
     let sums = named(files).into_iter().fold(Sha256::new(), |sums, (name, bytes)| {
         sums.chain_update(format!("{}  {name}\n", hex::encode(Sha256::digest(bytes))))

@@ -1,6 +1,10 @@
 //! Rows of numbers: three or more that only commas and the like part.
 
-use super::{Found, Kind};
+use std::sync::OnceLock;
+
+use regex::Regex;
+
+use super::{Found, Kind, boundary, number};
 
 /// Most numbers in a row that stay single mentions where they could be one list.
 const MAX_SINGLE: usize = 12;
@@ -24,6 +28,21 @@ fn gap(words: &str) -> Option<Gap> {
         ", and" | "and" | "和" | "與" | "与" => Gap::And,
         _ => return None,
     })
+}
+
+/// Reads a row of numbers of three digits without blanks, `300,310,320,330,340 kW`. With fewer than
+/// five it would be one number with its thousands apart; trillions are not written out.
+pub(super) fn unspaced(text: &str, at: usize, previous: Option<char>) -> Option<Found> {
+    static RE: OnceLock<Regex> = OnceLock::new();
+    let row = RE.get_or_init(|| number::regex(r"^\d{1,3}(?:,\d{3}){4,}"));
+    let found = row.find(&text[at..]).filter(|_| boundary(previous))?;
+    let end = at + found.end();
+    if text[end..].starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let values: Vec<String> = found.as_str().split(',').map(str::to_owned).collect();
+    let last = number::scan(text, end - values.last()?.len(), Some(','))?;
+    Some(Found { start: at, end: last.end, kind: Kind::List { values, unit: unit_of(&last.kind) } })
 }
 
 /// Returns the figure of a mention and what it counts; the elements of a list count the same.

@@ -204,6 +204,7 @@ fn scan(text: &str, at: usize, today: Date, before: &[Found]) -> Option<Found> {
         .or_else(|| date::scan(text, at, previous, before.last(), today))
         .or_else(|| word::hex(text, at, previous, before.last(), today))
         .or_else(|| word::long_id(text, at, previous))
+        .or_else(|| list::unspaced(text, at, previous))
         .or_else(|| number::scan(text, at, previous))
         .or_else(|| word::id(text, at, previous))
         .or_else(|| number::currency(text, at, previous))

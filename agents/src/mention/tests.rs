@@ -279,3 +279,16 @@ fn a_product_is_its_two_figures() {
     assert_eq!(read("0x7E8"), ["id 0x7E8"]);
     assert_eq!(read("car37x100"), ["id car37x100"]);
 }
+
+#[test]
+fn three_digits_after_three_digits_are_a_row_where_no_number_is_that_long() {
+    assert_eq!(
+        read("ten days 300,310,320,330,340,350,360,370,380,390 kW and 280 kW"),
+        ["dur 10 day", "list 300 310 320 330 340 350 360 370 380 390 kw", "num 280 kw"]
+    );
+    assert_eq!(
+        read("前五天 200,210,220,230,240 瓩，事件 200 瓩")[1..],
+        ["list 200 210 220 230 240 kw", "num 200 kw"]
+    );
+    assert_eq!(read("1,234,567,890 units"), ["num 1234567890 unit"]);
+}

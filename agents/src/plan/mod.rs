@@ -6,6 +6,7 @@
 //! tenant, or a literal of the schema; each argument carries its [`Origin`].
 
 pub mod arg;
+mod asked;
 mod card;
 mod confidence;
 pub mod field;
@@ -19,6 +20,7 @@ mod unit;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use asked::{AGAIN, Asked, Open};
 pub use card::Card;
 pub use confidence::{
     Bin, Calibration, CalibrationError, FEWEST, Graded, Knot, Point, RISK, Selective,

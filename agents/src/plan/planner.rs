@@ -57,6 +57,11 @@ impl Default for Words {
 }
 
 impl Words {
+    /// The words of the only step that was open; nobody chose them.
+    pub fn forced(step: &Value) -> Self {
+        Self { text: step.to_string(), ..Self::default() }
+    }
+
     /// Appends the next step; the whole is as sure as its least sure part.
     pub fn add(&mut self, next: &Self) {
         if !self.text.is_empty() {
@@ -64,7 +69,7 @@ impl Words {
         }
         self.text.push_str(&next.text);
         self.confidence = self.confidence.min(next.confidence);
-        self.prompt_tokens = next.prompt_tokens;
+        self.prompt_tokens = next.prompt_tokens.max(self.prompt_tokens);
         self.decoded_tokens += next.decoded_tokens;
     }
 }
@@ -88,6 +93,12 @@ pub trait Planner: Send + Sync {
     /// Returns what turns its scores into probabilities; `None` where it was never calibrated.
     fn calibration(&self) -> Option<&Calibration> {
         None
+    }
+
+    /// Returns how likely a request, as the planner sees it, asks for each step of a pack; empty for a
+    /// planner that has no classifier of that pack's requests.
+    fn intents(&self, _pack: &str, _request: &str) -> Vec<(&str, f32)> {
+        Vec::new()
     }
 
     /// Tells whether it was trained to plan further calls after a first one.
@@ -156,6 +167,10 @@ impl Planner for EnginePlanner {
 
     fn calibration(&self) -> Option<&Calibration> {
         self.calibration.as_ref()
+    }
+
+    fn intents(&self, pack: &str, request: &str) -> Vec<(&str, f32)> {
+        self.engine.intents().score(pack, request).unwrap_or_default()
     }
 
     fn chains(&self) -> bool {

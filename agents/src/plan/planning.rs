@@ -7,15 +7,16 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use runtime::Prompt;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::arg::{Locale, Shape};
+use super::asked::{Asked, Open};
 use super::card::Card;
 use super::field::{self, Field};
 use super::fill::{Fills, Setting};
 use super::planner::{PlanError, Planner, Words};
 use super::shortlist::{Shortlister, code_word};
-use super::step::{END, Offer, Step};
+use super::step::{END, OTHER_STEPS, Offer, Step};
 use super::{CallPlan, Decision, HandedOver, MadeBy, Plan};
 use crate::mention::{self, Mention};
 use crate::pack::{Pack, PackError};
@@ -238,6 +239,23 @@ impl Planning {
         })
     }
 
+    /// Returns what the planner's classifier takes the request to ask for, if it has one.
+    fn asked(&self, planner: &dyn Planner, request: &str, mentions: &[Mention]) -> Option<Asked> {
+        let seen = mention::annotate(request, mentions);
+        let scores = planner.intents(&self.pack.manifest.id, &seen);
+        if scores.is_empty() {
+            return None;
+        }
+        let nearest = self.desk.rank(request, mentions).first().map(|card| card.spec.name.as_str());
+        let mut asked = Asked::of(&scores, nearest)?;
+        if asked.has_several() {
+            let parts: Vec<Vec<(&str, f32)>> =
+                parts(&seen).map(|part| planner.intents(&self.pack.manifest.id, part)).collect();
+            asked.order(&parts);
+        }
+        Some(asked)
+    }
+
     fn plan_by(
         &self,
         planner: &dyn Planner,
@@ -250,17 +268,26 @@ impl Planning {
         let locale = Locale { timezone: settings.timezone.clone() };
         let request = request.trim();
         let mentions = mention::find(request, today(&locale, now));
-        let mut cards = self.desk.shortlist(request, &mentions);
+        let asked = self.asked(planner, request, &mentions);
+        let mut cards = match &asked {
+            Some(asked) => asked.shown().filter_map(|name| self.desk.card(name)).collect(),
+            None => self.desk.shortlist(request, &mentions),
+        };
         let mut prompt = Desk::prompt(request, &mentions, &mut cards);
-        let mut words = Words::default();
+        let confidence = asked.as_ref().map_or(1.0, |asked| asked.confidence);
+        let mut words = Words { confidence, ..Words::default() };
         let (mut calls, mut fields) = (Vec::new(), Vec::new());
         let decision = loop {
             let planned = calls.len();
             let offer =
                 Offer { request, mentions: &mentions, locale: &locale, planned, fields: &fields };
-            let said = planner.complete(&prompt, &offer.schema(&cards))?;
+            let open = open_steps(asked.as_ref(), &cards, &calls);
+            let said = match open.only() {
+                Some(step) => Words::forced(&json!({ "step": step })),
+                None => planner.complete(&prompt, &offer.schema_of(&open.cards, &open.others))?,
+            };
             let step = offer
-                .read(&said.text, &cards)
+                .read(&said.text, &open.cards)
                 .ok_or_else(|| PlanError::Unusable(said.text.clone()))?;
             let currency = offer.currency_of(&step.origins);
             let setting = Setting {
@@ -338,6 +365,27 @@ impl Planning {
             },
             Err(error) => Decision::Invalid { tool: name, message: error.to_string() },
         }
+    }
+}
+
+/// Cuts a request into its clauses, or into halves where it is one.
+fn parts(request: &str) -> impl Iterator<Item = &str> {
+    let clauses: Vec<&str> = request
+        .split(CLAUSE_ENDS)
+        .filter(|clause| clause.trim().chars().count() >= SHORT)
+        .collect();
+    let middle = request.char_indices().nth(request.chars().count() / 2).map_or(0, |(at, _)| at);
+    let (first, second) = request.split_at(middle);
+    if clauses.len() > 1 { clauses.into_iter() } else { vec![first, second].into_iter() }
+}
+
+/// Returns the steps that may come after these calls.
+fn open_steps<'c>(asked: Option<&Asked>, cards: &[&'c Card], calls: &[CallPlan]) -> Open<'c> {
+    let called: Vec<&str> = calls.iter().map(|call| call.tool.as_str()).collect();
+    match asked {
+        Some(asked) => asked.open(cards, &called),
+        None if called.is_empty() => Open { cards: cards.to_vec(), others: OTHER_STEPS.to_vec() },
+        None => Open { cards: cards.to_vec(), others: vec![END] },
     }
 }
 

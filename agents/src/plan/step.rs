@@ -49,8 +49,14 @@ pub struct Step {
 }
 
 impl Offer<'_> {
-    /// Builds the JSON Schema that the planner's words obey.
+    /// Builds the JSON Schema that the planner's words obey where every step is open.
     pub fn schema(&self, cards: &[&Card]) -> Value {
+        self.schema_of(cards, if self.planned == 0 { &OTHER_STEPS } else { &[END] })
+    }
+
+    /// As [`Offer::schema`], for calls of these cards and these steps without a call; one of either
+    /// must be there.
+    pub fn schema_of(&self, cards: &[&Card], without_call: &[&str]) -> Value {
         let mut steps: Vec<Value> = cards
             .iter()
             .map(|card| {
@@ -65,7 +71,9 @@ impl Offer<'_> {
                 })
             })
             .collect();
-        let without_call = if self.planned == 0 { &OTHER_STEPS[..] } else { &[END] };
+        if without_call.is_empty() {
+            return json!({ "anyOf": steps });
+        }
         steps.push(json!({
             "type": "object",
             "properties": {"step": {"enum": without_call}},

@@ -13,14 +13,14 @@ use sha2::{Digest as _, Sha256};
 use super::mask::Mask;
 use super::point::{end, intent_of, point, put, starred, step_of};
 use super::say::{Chance, Intent, Place, Said, say};
-use super::vary::{simplified, vary};
+use super::vary::{planted, simplified, vary};
 use super::verify::{Call, Checks};
 use super::{LANGS, Phrase, Piece, Source, Template, Templates};
 use crate::mention::{self, Mention};
 use crate::pack::{Pack, PackError};
 use crate::plan::arg::{Locale, shape_at};
 use crate::plan::field::is_pending;
-use crate::plan::{Card, Desk, Field, Offer, SHORTLIST};
+use crate::plan::{AGAIN, Card, Desk, END, Field, Offer, SHORTLIST};
 
 /// One training example of the planner.
 #[derive(Debug, Clone)]
@@ -31,6 +31,9 @@ pub struct Example {
     pub completion: String,
     /// `pack/tool`, or `pack/none` and so on.
     pub group: String,
+    /// What the request asks for: the names of its tools, which no masking changes, or one of
+    /// [`OTHER_STEPS`]; [`AGAIN`] beside them where one is called more than once.
+    pub labels: Vec<String>,
     /// Language of the phrase.
     pub lang: &'static str,
     /// True when the phrase is kept out of training.
@@ -55,6 +58,7 @@ impl Example {
             "prompt": segments,
             "completion": self.completion,
             "group": self.group,
+            "labels": self.labels,
             "lang": self.lang,
             "split": if self.held_out { "heldout" } else { "train" },
             "source": self.source.to_string(),
@@ -106,6 +110,9 @@ const MASKED: f64 = 0.4;
 
 /// Draws of an element of an array after the first, until it differs from those before it.
 const REDRAWS: usize = 4;
+
+/// Share of requests that hold an order of someone else's.
+const PLANTED: f64 = 0.05;
 
 /// Share of complete calls after which an example says that nothing else was asked for.
 const ENDS: f64 = 0.25;
@@ -288,7 +295,13 @@ impl<'a> Maker<'a> {
             phrase = simplified(other);
         }
         let title = self.pack.tool(tool).map_or("", |tool| tool.title.as_str());
-        let varied = vary(Phrase::parse(&phrase), title, lang, &mut self.chance);
+        let mut varied = vary(Phrase::parse(&phrase), title, lang, &mut self.chance);
+        if self.chance.random_bool(PLANTED)
+            && let Some(spec) = self.pack.tools.choose(&mut self.chance)
+            && spec.name != tool
+        {
+            varied = planted(varied, &spec.name, lang, &mut self.chance);
+        }
         let made = self.render_call((tool, template), lang, (&phrase, varied), shortlist);
         if !made.is_empty() {
             return made;
@@ -338,11 +351,15 @@ impl<'a> Maker<'a> {
         text: &str,
     ) -> Vec<Example> {
         let held_out = held_out(text);
+        let steps: Vec<(Prompt, String)> = steps.collect();
+        let labels = labels_of(steps.iter().map(|(_, completion)| completion.as_str()));
         steps
+            .into_iter()
             .map(|(prompt, completion)| Example {
                 prompt,
                 completion,
                 group: group.to_owned(),
+                labels: labels.clone(),
                 lang,
                 held_out,
                 source: self.templates.taught.source_of(text),
@@ -586,6 +603,20 @@ impl<'a> Maker<'a> {
         }
         text
     }
+}
+
+/// Returns what the steps of a request say that it asks for.
+fn labels_of<'s>(completions: impl Iterator<Item = &'s str>) -> Vec<String> {
+    let mut labels: Vec<String> = Vec::new();
+    for completion in completions {
+        let step: Value = serde_json::from_str(completion).unwrap_or_default();
+        let Some(name) = step["step"].as_str().filter(|name| *name != END) else { continue };
+        let name = if labels.iter().any(|label| label == name) { AGAIN } else { name };
+        if !labels.iter().any(|label| label == name) {
+            labels.push(name.to_owned());
+        }
+    }
+    labels
 }
 
 fn day_of(intent: &Intent) -> Option<Date> {

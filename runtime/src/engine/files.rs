@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use super::EngineError;
+use crate::intent::INTENTS_FILE;
 
 /// Contents of a model's files; borrowed where they are embedded in the program.
 #[derive(Debug, Clone)]
@@ -14,6 +15,8 @@ pub struct ModelFiles {
     pub tokenizer: Cow<'static, [u8]>,
     /// `model.safetensors`, or its shards.
     pub weights: Vec<Cow<'static, [u8]>>,
+    /// `intents.safetensors`, where the planner has one.
+    pub intents: Option<Cow<'static, [u8]>>,
 }
 
 impl ModelFiles {
@@ -27,10 +30,18 @@ impl ModelFiles {
             config: Cow::Borrowed(config),
             tokenizer: Cow::Borrowed(tokenizer),
             weights: vec![Cow::Borrowed(weights)],
+            intents: None,
         }
     }
 
-    /// Reads `config.json`, `tokenizer.json` and every `*.safetensors` of a folder.
+    /// Adds an embedded `intents.safetensors`.
+    #[must_use]
+    pub fn with_intents(self, intents: &'static [u8]) -> Self {
+        Self { intents: Some(Cow::Borrowed(intents)), ..self }
+    }
+
+    /// Reads `config.json`, `tokenizer.json` and every `*.safetensors` of a folder, of which
+    /// `intents.safetensors` is no shard of the weights.
     ///
     /// # Errors
     /// [`EngineError::Io`] ⇐ a file is missing or cannot be read.
@@ -40,15 +51,18 @@ impl ModelFiles {
             .filter_map(Result::ok)
             .map(|entry| entry.path())
             .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
+            .filter(|path| path.file_name().is_some_and(|name| name != INTENTS_FILE))
             .collect();
         shards.sort();
         if shards.is_empty() {
             return Err(io(&folder.join("model.safetensors"), std::io::ErrorKind::NotFound.into()));
         }
+        let intents = folder.join(INTENTS_FILE);
         Ok(Self {
             config: read(&folder.join("config.json"))?,
             tokenizer: read(&folder.join("tokenizer.json"))?,
             weights: shards.iter().map(|path| read(path)).collect::<Result<_, _>>()?,
+            intents: intents.exists().then(|| read(&intents)).transpose()?,
         })
     }
 }

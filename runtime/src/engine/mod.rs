@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::config::{ConfigError, MoeConfig};
 use crate::grammar::{GrammarCompiler, GrammarError};
+use crate::intent::{IntentError, Intents};
 use crate::model::{Model, ModelError, Scratch};
 use crate::prefix::PrefixCache;
 use crate::tokenizer::{Prompt, Tokenizer, TokenizerError};
@@ -38,6 +39,9 @@ pub enum EngineError {
     /// The grammar cannot be compiled or followed.
     #[error(transparent)]
     Grammar(#[from] GrammarError),
+    /// The classifier of requests is refused.
+    #[error(transparent)]
+    Intents(#[from] IntentError),
     /// A model file cannot be opened.
     #[error("cannot read {path}: {source}")]
     Io {
@@ -78,6 +82,7 @@ pub struct Engine {
     model: Model,
     tokenizer: Tokenizer,
     grammars: GrammarCompiler,
+    intents: Intents,
     end: u32,
     prefixes: Mutex<PrefixCache>,
     scratch: Mutex<Vec<Scratch>>,
@@ -104,15 +109,23 @@ impl Engine {
             EngineError::Mismatch("no end token: set eos_token_id in config.json".to_owned())
         })?;
         let grammars = GrammarCompiler::new(&tokenizer, logits, end)?;
+        let intents =
+            files.intents.as_deref().map_or_else(|| Ok(Intents::default()), Intents::from_bytes)?;
         let weights: Vec<&[u8]> = files.weights.iter().map(AsRef::as_ref).collect();
         Ok(Self {
             model: Model::load(config, &weights)?,
             tokenizer,
             grammars,
+            intents,
             end,
             prefixes: Mutex::new(PrefixCache::new(PREFIX_BYTES)),
             scratch: Mutex::new(Vec::new()),
         })
+    }
+
+    /// Classifiers of what requests ask for; empty where the planner has none.
+    pub fn intents(&self) -> &Intents {
+        &self.intents
     }
 
     /// Shape of the model.

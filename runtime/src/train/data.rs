@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::pass::Pack;
+use crate::intent::Labelled;
 use crate::tokenizer::{BpeOptions, Prompt, Segment, Tokenizer, train_bpe};
 
 /// Most branches of a pack.
@@ -18,6 +19,9 @@ const MAX_TOKENS: usize = 1536;
 
 /// Name of the token that ends a completion.
 const END: &str = "<|end|>";
+
+/// Special token before a request.
+const REQUEST: &str = "request";
 
 /// Leading segments of a prompt that neighbours in the file may share.
 const SHARED: usize = 2;
@@ -32,6 +36,9 @@ pub struct Example {
     /// What the example is about; accuracy is reported by group.
     #[serde(default)]
     pub group: String,
+    /// What the request asks for, by names that no masking changed; empty where that is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     /// Language of the example.
     #[serde(default)]
     pub lang: String,
@@ -54,6 +61,18 @@ pub enum Piece {
 }
 
 impl Example {
+    /// Returns the request with its labels, in the domain that its group begins with; `None` ⇐ either
+    /// is not known, or it is a later step of a request that is seen without it.
+    pub fn labelled(&self) -> Option<Labelled<'_>> {
+        let (domain, _) = self.group.split_once('/')?;
+        let [.., Piece::Special(before), Piece::Text(text), Piece::Special(_)] = &self.prompt[..]
+        else {
+            return None;
+        };
+        let known = before == REQUEST && !self.labels.is_empty();
+        known.then_some(Labelled { domain, text, labels: &self.labels })
+    }
+
     /// Tells whether the example is kept out of training.
     pub fn is_held_out(&self) -> bool {
         self.split == "heldout"
@@ -184,6 +203,7 @@ mod tests {
             ],
             completion: said.into(),
             group: String::new(),
+            labels: Vec::new(),
             lang: String::new(),
             split: String::new(),
             source: String::new(),

@@ -20,7 +20,7 @@ mod report;
 mod state;
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,7 @@ use rand::seq::SliceRandom as _;
 
 use crate::config::ConfigError;
 use crate::engine::EngineError;
+use crate::intent::{INTENTS_FILE, IntentError, Intents};
 use crate::tokenizer::TokenizerError;
 use pass::{Net, Pack, Seen, Weights};
 use pool::Pool;
@@ -88,6 +89,9 @@ pub enum TrainError {
     /// The planner to start from cannot be read.
     #[error("the planner to start from cannot be read: {0}")]
     Start(#[from] EngineError),
+    /// The classifier of requests cannot be read or written.
+    #[error(transparent)]
+    Intents(#[from] IntentError),
     /// A file cannot be written or read.
     #[error("{path}: {source}")]
     Io {
@@ -183,11 +187,62 @@ pub fn train(
     let mut report = if options.resume { Report::begun(&options.out) } else { Report::default() };
     report.parameters = state.config.parameter_count();
     report.active_parameters = state.config.active_parameter_count();
+    // Before the long part, so that a run that is cut off leaves a planner that is whole.
+    let begun_with = if options.resume { Some(&options.out) } else { options.init.as_ref() };
+    let intents = fit_intents(&kept, begun_with.map(PathBuf::as_path), options.seed)?;
+    put_intents(&intents, &options.out)?;
     run(&mut state, &packs, options, &mut report, tell)?;
     save(&state, &options.out)?;
+    report.intents = recognised(&intents, &held);
     evaluate(&state, &held, &mut report)?;
     report.write(&options.out)?;
     Ok(report)
+}
+
+/// Fits the classifiers of what requests ask for on the examples that say it. Those of other domains
+/// are taken over from the planner in `earlier`, where that has some.
+///
+/// # Errors
+/// [`TrainError::Io`], [`TrainError::Intents`] ⇐ the earlier ones cannot be read.
+pub fn fit_intents(
+    examples: &[&Example],
+    earlier: Option<&Path>,
+    seed: u64,
+) -> Result<Intents, TrainError> {
+    let mut intents = Intents::fit(examples.iter().filter_map(|example| example.labelled()), seed);
+    let path = earlier.map(|folder| folder.join(INTENTS_FILE)).filter(|path| path.exists());
+    if let Some(path) = path {
+        let bytes = std::fs::read(&path)
+            .map_err(|source| TrainError::Io { path: path.display().to_string(), source })?;
+        intents = intents.or(Intents::from_bytes(&bytes)?);
+    }
+    Ok(intents)
+}
+
+/// Writes classifiers into a planner's folder, which is made when absent; none ⇒ no file.
+///
+/// # Errors
+/// [`TrainError::Io`] ⇐ the file cannot be written; [`TrainError::Intents`].
+pub fn put_intents(intents: &Intents, folder: &Path) -> Result<(), TrainError> {
+    if intents.is_empty() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(folder)
+        .map_err(|source| TrainError::Io { path: folder.display().to_string(), source })?;
+    state::put(folder, INTENTS_FILE, &intents.to_bytes()?)
+}
+
+/// Measures classifiers on held-out examples: right means that the likeliest label is one that the
+/// request has.
+pub fn recognised(intents: &Intents, held: &[&Example]) -> GroupScore {
+    let mut score = GroupScore::default();
+    for example in held.iter().filter_map(|example| example.labelled()) {
+        let Some(scores) = intents.score(example.domain, example.text) else { continue };
+        let best = scores.iter().max_by(|a, b| a.1.total_cmp(&b.1)).map(|(label, _)| *label);
+        score.examples += 1;
+        score.right += usize::from(example.labels.iter().any(|label| Some(label.as_str()) == best));
+    }
+    score
 }
 
 /// Steps until the budget is spent.

@@ -38,6 +38,8 @@ pub struct Report {
     pub curve: Vec<(usize, f64, f64)>,
     /// Held-out scores by group and language.
     pub groups: BTreeMap<(String, String), GroupScore>,
+    /// Held-out requests, and those whose likeliest label is right.
+    pub intents: GroupScore,
     /// Held-out tokens by industry (what stands before the slash of a group), layer and expert.
     pub load: BTreeMap<String, Load>,
 }

@@ -46,6 +46,7 @@ pub(crate) fn files(seed: u64, storage: Storage) -> ModelFiles {
         config: Cow::Owned(config.to_json().unwrap().into_bytes()),
         tokenizer: Cow::Owned(tokenizer.to_json().unwrap().into_bytes()),
         weights: vec![Cow::Owned(random_checkpoint(&config, seed, storage).unwrap())],
+        intents: None,
     }
 }
 

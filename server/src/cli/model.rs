@@ -3,12 +3,13 @@
 mod calibrate;
 mod export;
 mod gate;
+mod intents;
 mod registry;
 mod trace;
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,6 +27,9 @@ const MARKS: u64 = 1000;
 pub(super) enum ModelCommand {
     /// Train a planner from a file of examples.
     Train(TrainCommand),
+    /// Fit a planner's classifier of requests alone, which takes seconds: what makes it know a new tool
+    /// or new phrases of an old one.
+    Intents(intents::IntentsCommand),
     /// Write a planner in a form that other programs load.
     ///
     /// Ends with 2 when the planner cannot be read or has no such form.
@@ -98,6 +102,10 @@ pub(super) struct TrainCommand {
 pub(super) async fn model(config: &Config, command: ModelCommand) -> Result<(), CliError> {
     match command {
         ModelCommand::Train(command) => training(config, command).await,
+        ModelCommand::Intents(command) => {
+            let examples = permitted(config, &command.data, command.tenant.as_deref()).await?;
+            apart(config, move |_| intents::intents(&command, &examples)).await
+        }
         ModelCommand::Export(command) => {
             apart(config, move |config| export::export(config.planner.as_deref(), &command)).await
         }
@@ -124,12 +132,21 @@ async fn apart(
     done.map_err(std::io::Error::other)?
 }
 
-async fn training(config: &Config, command: TrainCommand) -> Result<(), CliError> {
-    let examples = read(&command.data).map_err(|error| failed(&error))?;
+/// Reads the examples of a file that may be trained on.
+async fn permitted(
+    config: &Config,
+    data: &Path,
+    tenant: Option<&str>,
+) -> Result<Vec<Example>, CliError> {
+    let examples = read(data).map_err(|error| failed(&error))?;
     // Here `--data` names the examples, so that the environment alone can name the data folder.
     let data = std::env::var_os("TESSERA_DATA").map(PathBuf::from);
     let config = Config { data, ..config.clone() };
-    let examples = consent::permitted(&config, examples, command.tenant.as_deref()).await?;
+    consent::permitted(&config, examples, tenant).await
+}
+
+async fn training(config: &Config, command: TrainCommand) -> Result<(), CliError> {
+    let examples = permitted(config, &command.data, command.tenant.as_deref()).await?;
     let stop = Arc::new(AtomicBool::new(false));
     let heard = Arc::clone(&stop);
     // Ctrl-C ends the run after its step, with a checkpoint.
@@ -186,7 +203,7 @@ fn options(command: &TrainCommand) -> Options {
 }
 
 /// A wrong argument or file is the user's to mend; anything else is a failure.
-fn failed(error: &TrainError) -> CliError {
+pub(super) fn failed(error: &TrainError) -> CliError {
     match error {
         TrainError::Diverged(_) | TrainError::Stopped(_) => {
             CliError::Io(std::io::Error::other(error.to_string()))

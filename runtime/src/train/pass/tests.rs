@@ -97,6 +97,7 @@ fn a_branch_scores_as_the_engine_scores_the_same_text() {
                 .unwrap()
                 .into(),
         ],
+        intents: None,
     };
     let engine = Engine::load(&files).unwrap();
     let pack = pack();

@@ -1,0 +1,73 @@
+//! Texts as counts of hashed character n-grams.
+
+/// Longest n-gram, characters.
+const LONGEST: usize = 4;
+
+/// Returns the hashes of a text's n-grams with their counts, ascending.
+///
+/// Case, runs of white space and the numbers of references (`[$3 num kwh]`) say nothing of what is
+/// asked for and are levelled.
+pub(super) fn counts(text: &str) -> Vec<(u32, u32)> {
+    let chars = level(text);
+    let mut hashes = Vec::with_capacity(chars.len() * LONGEST);
+    for start in 0..chars.len() {
+        let mut hash = 0x811c_9dc5_u32;
+        for c in chars[start..].iter().take(LONGEST) {
+            // FNV-1a, a character at a time; the shift spreads what is in the high bits.
+            hash = (hash ^ u32::from(*c)).wrapping_mul(0x0100_0193);
+            hash ^= hash >> 15;
+            hashes.push(hash);
+        }
+    }
+    hashes.sort_unstable();
+    let mut counts: Vec<(u32, u32)> = Vec::with_capacity(hashes.len());
+    for hash in hashes {
+        match counts.last_mut() {
+            Some((last, count)) if *last == hash => *count += 1,
+            _ => counts.push((hash, 1)),
+        }
+    }
+    counts
+}
+
+/// Weight of a feature before the text is scaled to length 1.
+pub(super) fn weight(count: u32, idf: f32) -> f32 {
+    (1.0 + (count as f32).ln()) * idf
+}
+
+fn level(text: &str) -> Vec<char> {
+    let mut out = vec![' '];
+    let mut chars = text.chars().flat_map(char::to_lowercase).peekable();
+    while let Some(c) = chars.next() {
+        if c.is_whitespace() {
+            if out.last() != Some(&' ') {
+                out.push(' ');
+            }
+        } else if c == '[' && chars.peek() == Some(&'$') {
+            out.push(c);
+            chars.next();
+            while chars.next_if(char::is_ascii_digit).is_some() {}
+            chars.next_if_eq(&' ');
+        } else {
+            out.push(c);
+        }
+    }
+    if out.last() != Some(&' ') {
+        out.push(' ');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_white_space_and_numbers_of_references_do_not_count() {
+        assert_eq!(level("Pay  [$12 num kwh]\n now"), level("pay [$3 num kwh] NOW "));
+        assert_eq!(level("a [$1 id]").iter().collect::<String>(), " a [id] ");
+        assert_ne!(counts("ab"), counts("ba"));
+        // " ", "a", " " and their joins: three spaces would be two n-grams more.
+        assert_eq!(counts("a").iter().map(|(_, n)| n).sum::<u32>(), 6);
+    }
+}

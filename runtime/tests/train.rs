@@ -35,7 +35,7 @@ fn examples() -> Vec<Example> {
                     Piece::Special("plan".into()),
                 ],
                 completion: format!(r#"{{"step":"{tool}","with":{{"a":"${mention}"}}}}"#),
-                labels: Vec::new(),
+                labels: vec![tool.into()],
                 group: format!("toy/{tool}"),
                 lang: if turn < 2 { "en".into() } else { "zh-Hant".into() },
                 split: if pair % 9 == 8 { "heldout".into() } else { "train".into() },
@@ -112,6 +112,11 @@ fn a_copy_task_is_learnt_and_the_engine_decodes_what_the_report_counts() {
     let right = held.iter().filter(|e| decoded(&engine, e) == e.completion).count();
     assert_eq!((right, held.len()), (total.right, total.examples));
 
+    assert_eq!((report.intents.examples, report.intents.right), (held.len(), held.len()));
+    let scores = engine.intents().score("toy", "the vehicle with the num of [$1 num]").unwrap();
+    let best = scores.iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+    assert_eq!(best.0, "vin_decode", "{scores:?}");
+
     let tokens: usize = report.load["toy"].iter().flatten().sum();
     assert!(tokens > 0 && report.by_language().len() == 2);
     let page = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
@@ -145,6 +150,9 @@ fn training_from_a_planner_starts_where_it_left_off() {
     train(&all, &options(first.path(), 120), &mut go).unwrap();
     let mut loss = None;
     let more = Options { init: Some(first.path().to_owned()), ..options(second.path(), 3) };
+    // Examples that do not say what they ask for leave the classifier as it is.
+    let all: Vec<Example> =
+        all.into_iter().map(|example| Example { labels: Vec::new(), ..example }).collect();
     train(&all, &more, &mut |p| {
         loss.get_or_insert(p.loss);
         ControlFlow::Continue(())
@@ -154,6 +162,8 @@ fn training_from_a_planner_starts_where_it_left_off() {
     assert!(loss.unwrap() < fresh_loss / 4.0, "{loss:?}");
     let file = |folder: &Path| std::fs::read(folder.join("tokenizer.json")).unwrap();
     assert_eq!(file(first.path()), file(second.path()));
+    let intents = |folder: &Path| std::fs::read(folder.join("intents.safetensors")).unwrap();
+    assert_eq!(intents(first.path()), intents(second.path()));
 }
 
 #[test]

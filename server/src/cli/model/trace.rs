@@ -65,6 +65,10 @@ impl Planner for Recorder {
         "traced"
     }
 
+    fn intents(&self, pack: &str, request: &str) -> Vec<(&str, f32)> {
+        self.engine.intents().score(pack, request).unwrap_or_default()
+    }
+
     fn chains(&self) -> bool {
         self.engine.tokenizer().special("result").is_ok()
     }

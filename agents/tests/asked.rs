@@ -61,7 +61,8 @@ fn plan(planner: &Arc<Classified>, request: &str) -> Plan {
 
 #[test]
 fn a_step_without_arguments_is_taken_without_the_decoder() {
-    let planner = Classified::new(&[("", &[("person", 0.8), ("tariff_bill", 0.1), ("none", 0.0)])]);
+    let scores: &[(&str, f32)] = &[("person", 0.8), ("ev_charge_plan", 0.1), ("none", 0.0)];
+    let planner = Classified::new(&[("", scores)]);
     let plan = plan(&planner, "Open breaker 7 for me");
     assert_eq!(plan.decision, Decision::Person);
     assert!((plan.confidence - 0.8).abs() < 1e-6);

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 static CONFIG: &[u8] = include_bytes!("../../runtime/planner/config.json");
 static TOKENIZER: &[u8] = include_bytes!("../../runtime/planner/tokenizer.json");
 static CALIBRATION: &[u8] = include_bytes!("../../runtime/planner/calibration.json");
+static INTENTS: &[u8] = include_bytes!("../../runtime/planner/intents.safetensors");
 static WEIGHTS: &[u8] = include_bytes!("../../runtime/planner/model.safetensors");
 
 /// Name of the file beside a planner that says how its scores are to be read.
@@ -67,7 +68,7 @@ pub fn from_files(files: &ModelFiles, kind: &str) -> Result<EnginePlanner, Engin
 pub fn files(folder: Option<&Path>) -> Result<ModelFiles, EngineError> {
     match folder {
         Some(folder) => ModelFiles::from_folder(folder),
-        None => Ok(ModelFiles::embedded(CONFIG, TOKENIZER, WEIGHTS)),
+        None => Ok(ModelFiles::embedded(CONFIG, TOKENIZER, WEIGHTS).with_intents(INTENTS)),
     }
 }
 

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::mask::Mask;
 use super::point::{end, intent_of, point, put, starred, step_of};
 use super::say::{Chance, Intent, Place, Said, say};
-use super::vary::{planted, simplified, vary};
+use super::vary::{bare, planted, simplified, vary};
 use super::verify::{Call, Checks};
 use super::{LANGS, Phrase, Piece, Source, Template, Templates};
 use crate::mention::{self, Mention};
@@ -110,6 +110,9 @@ const MASKED: f64 = 0.4;
 
 /// Draws of an element of an array after the first, until it differs from those before it.
 const REDRAWS: usize = 4;
+
+/// Share of requests that state no value at all.
+const BARE: f64 = 0.03;
 
 /// Share of requests that hold an order of someone else's.
 const PLANTED: f64 = 0.05;
@@ -296,6 +299,9 @@ impl<'a> Maker<'a> {
         }
         let title = self.pack.tool(tool).map_or("", |tool| tool.title.as_str());
         let mut varied = vary(Phrase::parse(&phrase), title, lang, &mut self.chance);
+        if self.chance.random_bool(BARE) {
+            varied = bare(&varied);
+        }
         if self.chance.random_bool(PLANTED)
             && let Some(spec) = self.pack.tools.choose(&mut self.chance)
             && spec.name != tool

@@ -249,6 +249,17 @@ pub(super) fn planted(mut phrase: Phrase, tool: &str, lang: &str, chance: &mut C
     phrase
 }
 
+/// Says what is wanted and none of the values.
+pub(super) fn bare(phrase: &Phrase) -> Phrase {
+    let words = |piece: &Piece| match piece {
+        Piece::Text(text) => Some(text.clone()),
+        Piece::Slot(_) => None,
+    };
+    let text: String = phrase.pieces.iter().filter_map(words).collect();
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    Phrase { pieces: vec![Piece::Text(text)], constants: phrase.constants.clone() }
+}
+
 /// Says the values of a phrase as a list of names and values, in any order, as forms and tables do.
 fn listed(phrase: &Phrase, title: &str, chance: &mut Chance) -> Phrase {
     let mut slots: Vec<String> = phrase.slots().map(str::to_owned).collect();
@@ -355,5 +366,28 @@ pub(super) fn simplified(phrase: &str) -> String {
     match implied {
         Some(implied) => format!("{words} => {implied}"),
         None => words,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+
+    use super::*;
+
+    #[test]
+    fn a_bare_phrase_keeps_its_words_and_a_planted_order_names_its_tool() {
+        let phrase = Phrase::parse("Bill {energy} at {rate}, please => currency=USD");
+        let bare = bare(&phrase);
+        assert_eq!((bare.words().as_str(), bare.slots().count()), ("Bill at , please", 0));
+        assert_eq!(bare.constants, phrase.constants);
+        let mut chance = Chance::seed_from_u64(1);
+        for lang in ["en", "zh-Hant", "zh-Hans"] {
+            let all: Vec<String> = (0..60)
+                .map(|_| planted(phrase.clone(), "dr_respond", lang, &mut chance).words())
+                .collect();
+            assert!(all.iter().any(|words| words.contains("dr_respond")));
+            assert!(all.iter().all(|words| !words.contains('@')));
+        }
     }
 }

@@ -21,7 +21,8 @@ pub(super) fn html(report: &Report) -> String {
     let mut page = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>\
          <title>Training report</title><style>{STYLE}</style><h1>Training report</h1><dl>\
-         {}{}{}{}{}{}</dl>",
+         {}{}{}{}{}{}{}</dl>",
+        fact("Requests recognised", &percent(report.intents)),
         fact("Held out, exact", &percent(total)),
         fact("Held-out examples", &total.examples.to_string()),
         fact("Steps", &report.steps.to_string()),

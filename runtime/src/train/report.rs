@@ -131,6 +131,7 @@ impl Report {
             "steps": self.steps, "minutes": self.minutes, "parameters": self.parameters,
             "active_parameters": self.active_parameters, "tokens_per_s": self.tokens_per_s,
             "held_out": {"examples": total.examples, "right": total.right},
+            "recognised": {"examples": self.intents.examples, "right": self.intents.right},
             "by_industry": list(self.by_industry()), "by_language": list(self.by_language()),
             "groups": groups, "expert_load": self.load, "curve": self.curve,
         });

@@ -6,69 +6,22 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use rand::{RngExt as _, SeedableRng as _};
-use runtime::{Prompt, Segment};
+use runtime::Prompt;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::line::labels_of;
 use super::mask::Mask;
 use super::point::{end, intent_of, point, put, starred, step_of};
 use super::say::{Chance, Intent, Place, Said, say};
 use super::vary::{bare, planted, simplified, vary};
 use super::verify::{Call, Checks};
-use super::{LANGS, Phrase, Piece, Source, Template, Templates};
+use super::{Example, LANGS, Phrase, Piece, Template, Templates};
 use crate::mention::{self, Mention};
 use crate::pack::{Pack, PackError};
 use crate::plan::arg::{Locale, shape_at};
 use crate::plan::field::is_pending;
-use crate::plan::{AGAIN, Card, Desk, END, Field, Offer, SHORTLIST};
-
-/// One training example of the planner.
-#[derive(Debug, Clone)]
-pub struct Example {
-    /// What the planner sees.
-    pub prompt: Prompt,
-    /// What it should say.
-    pub completion: String,
-    /// `pack/tool`, or `pack/none` and so on.
-    pub group: String,
-    /// What the request asks for: the names of its tools, which no masking changes, or one of
-    /// [`OTHER_STEPS`]; [`AGAIN`] beside them where one is called more than once.
-    pub labels: Vec<String>,
-    /// Language of the phrase.
-    pub lang: &'static str,
-    /// True when the phrase is kept out of training.
-    pub held_out: bool,
-    /// Who gave it.
-    pub source: Source,
-}
-
-impl Example {
-    /// Returns the line of a training file.
-    pub fn to_json(&self) -> Value {
-        let segments: Vec<Value> = self
-            .prompt
-            .segments
-            .iter()
-            .map(|segment| match segment {
-                Segment::Special(name) => json!({ "special": name }),
-                Segment::Text(text) => json!({ "text": text }),
-            })
-            .collect();
-        let mut line = json!({
-            "prompt": segments,
-            "completion": self.completion,
-            "group": self.group,
-            "labels": self.labels,
-            "lang": self.lang,
-            "split": if self.held_out { "heldout" } else { "train" },
-            "source": self.source.to_string(),
-        });
-        if let Source::Run { consent, .. } = self.source {
-            line["consent"] = json!(consent.name());
-        }
-        line
-    }
-}
+use crate::plan::{Card, Desk, Field, Offer, SHORTLIST};
 
 /// Why a rendered phrase does not count.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -609,20 +562,6 @@ impl<'a> Maker<'a> {
         }
         text
     }
-}
-
-/// Returns what the steps of a request say that it asks for.
-fn labels_of<'s>(completions: impl Iterator<Item = &'s str>) -> Vec<String> {
-    let mut labels: Vec<String> = Vec::new();
-    for completion in completions {
-        let step: Value = serde_json::from_str(completion).unwrap_or_default();
-        let Some(name) = step["step"].as_str().filter(|name| *name != END) else { continue };
-        let name = if labels.iter().any(|label| label == name) { AGAIN } else { name };
-        if !labels.iter().any(|label| label == name) {
-            labels.push(name.to_owned());
-        }
-    }
-    labels
 }
 
 fn day_of(intent: &Intent) -> Option<Date> {

@@ -9,6 +9,7 @@ pub mod card;
 mod chain;
 mod example;
 mod label;
+mod line;
 mod mask;
 pub mod overlap;
 mod point;
@@ -29,8 +30,9 @@ use crate::pack::{Pack, PackError};
 
 pub use card::Card;
 pub use chain::Chain;
-pub use example::{Example, Maker, Rejected, Report};
+pub use example::{Maker, Rejected, Report};
 pub use label::{Labelled, RightCall};
+pub use line::Example;
 pub use mask::Names;
 pub use source::{Consent, Source, Taught};
 

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -77,6 +77,15 @@ impl Prompt {
     pub fn text(mut self, text: impl Into<String>) -> Self {
         self.segments.push(Segment::Text(text.into()));
         self
+    }
+
+    /// Returns the pieces as a training file has them: `{"special":"tools"}`, `{"text":"…"}`.
+    pub fn to_json(&self) -> Value {
+        let pieces = self.segments.iter().map(|segment| match segment {
+            Segment::Special(name) => json!({ "special": name }),
+            Segment::Text(text) => json!({ "text": text }),
+        });
+        pieces.collect()
     }
 }
 

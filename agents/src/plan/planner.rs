@@ -44,7 +44,7 @@ pub struct Words {
     pub text: String,
     /// How sure the planner is, 0 to 1: the smallest probability among the tokens it chose.
     pub confidence: f32,
-    /// Tokens of the prompt, of the last step's where there were several.
+    /// Tokens of the prompt, of the longest one where there were several steps.
     pub prompt_tokens: usize,
     /// Tokens that it chose; those that the schema forces are not counted.
     pub decoded_tokens: usize,

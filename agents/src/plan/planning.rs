@@ -246,7 +246,11 @@ impl Planning {
         if scores.is_empty() {
             return None;
         }
-        let nearest = self.desk.rank(request, mentions).first().map(|card| card.spec.name.as_str());
+        // Ranking looks at every phrase, so only where it may find a tool that was added later.
+        let known = |tool: &str| scores.iter().any(|(label, _)| *label == tool);
+        let added = self.pack.tools.iter().any(|tool| !known(&tool.name));
+        let ranked = if added { self.desk.rank(request, mentions) } else { Vec::new() };
+        let nearest = ranked.first().map(|card| card.spec.name.as_str());
         let mut asked = Asked::of(&scores, nearest)?;
         if asked.has_several() {
             let parts: Vec<Vec<(&str, f32)>> =

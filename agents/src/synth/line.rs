@@ -1,6 +1,6 @@
 //! A training example and its line in a file.
 
-use runtime::{Prompt, Segment};
+use runtime::Prompt;
 use serde_json::{Value, json};
 
 use super::Source;
@@ -29,17 +29,8 @@ pub struct Example {
 impl Example {
     /// Returns the line of a training file.
     pub fn to_json(&self) -> Value {
-        let segments: Vec<Value> = self
-            .prompt
-            .segments
-            .iter()
-            .map(|segment| match segment {
-                Segment::Special(name) => json!({ "special": name }),
-                Segment::Text(text) => json!({ "text": text }),
-            })
-            .collect();
         let mut line = json!({
-            "prompt": segments,
+            "prompt": self.prompt.to_json(),
             "completion": self.completion,
             "group": self.group,
             "labels": self.labels,

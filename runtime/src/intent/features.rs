@@ -35,6 +35,14 @@ pub(super) fn weight(count: u32, idf: f32) -> f32 {
     (1.0 + (count as f32).ln()) * idf
 }
 
+/// Scales the values to a vector of length 1; one of zeros stays.
+pub(super) fn scale_to_unit<T>(values: &mut [(T, f32)]) {
+    let length = values.iter().map(|(_, value)| value * value).sum::<f32>().sqrt();
+    if length > 0.0 {
+        values.iter_mut().for_each(|(_, value)| *value /= length);
+    }
+}
+
 fn level(text: &str) -> Vec<char> {
     let mut out = vec![' '];
     let mut chars = text.chars().flat_map(char::to_lowercase).peekable();

@@ -101,10 +101,7 @@ fn row(
 
 impl Row {
     fn scaled(mut self) -> Self {
-        let length = self.at.iter().map(|(_, value)| value * value).sum::<f32>().sqrt();
-        if length > 0.0 {
-            self.at.iter_mut().for_each(|(_, value)| *value /= length);
-        }
+        features::scale_to_unit(&mut self.at);
         self
     }
 

@@ -100,22 +100,19 @@ impl Intents {
 
 impl Domain {
     fn score(&self, text: &str) -> Vec<f32> {
-        let known: Vec<(usize, f32)> = features::counts(text)
+        let mut known: Vec<(usize, f32)> = features::counts(text)
             .into_iter()
             .filter_map(|(hash, count)| {
                 let at = self.features.binary_search(&hash).ok()?;
                 Some((at, features::weight(count, self.idf[at].to_f32())))
             })
             .collect();
-        let length = known.iter().map(|(_, value)| value * value).sum::<f32>().sqrt();
+        features::scale_to_unit(&mut known);
         let mut sums = vec![0f32; self.labels.len()];
-        if length > 0.0 {
-            for (at, value) in known {
-                let value = value / length * self.scale;
-                let own = self.starts[at] as usize..self.starts[at + 1] as usize;
-                for (label, weight) in &self.weights[own] {
-                    sums[usize::from(*label)] += value * f32::from(*weight);
-                }
+        for (at, value) in known {
+            let own = self.starts[at] as usize..self.starts[at + 1] as usize;
+            for (label, weight) in &self.weights[own] {
+                sums[usize::from(*label)] += value * self.scale * f32::from(*weight);
             }
         }
         sums.iter().zip(&self.bias).map(|(sum, bias)| sigmoid(sum + bias)).collect()

@@ -10,7 +10,7 @@ use agents::run::Settings;
 use agents::synth::{Maker, Templates};
 use clap::Args;
 use runtime::engine::{Choice, Trace};
-use runtime::{Engine, Grammar, Prompt, Request, Segment};
+use runtime::{Engine, Grammar, Prompt, Request};
 use serde_json::{Value, json};
 
 use super::super::{CliError, say};
@@ -75,17 +75,9 @@ impl Planner for Recorder {
 }
 
 fn line(prompt: &Prompt, schema: &Value, trace: &Trace) -> Value {
-    let pieces: Vec<Value> = prompt
-        .segments
-        .iter()
-        .map(|segment| match segment {
-            Segment::Special(name) => json!({ "special": name }),
-            Segment::Text(text) => json!({ "text": text }),
-        })
-        .collect();
     let choice = |choice: &Choice| json!({ "token": choice.token, "allowed": choice.allowed });
     let choices: Vec<Value> = trace.choices.iter().map(choice).collect();
-    json!({ "prompt": pieces, "tokens": trace.prompt, "schema": schema, "choices": choices })
+    json!({ "prompt": prompt.to_json(), "tokens": trace.prompt, "schema": schema, "choices": choices })
 }
 
 /// Plans requests made from the packs' phrases and writes their traces.

@@ -8,8 +8,10 @@
 
 mod api;
 mod ask;
+mod control;
 mod dashboard;
 mod datasets;
+mod faults;
 mod jobs;
 mod models;
 mod pack;

@@ -5,15 +5,16 @@ use agents::synth::Consent;
 use server::dataset::{Job, Upload, import};
 use server::postgres::{Cluster, checked_folder};
 use server::store::{
-    Address, Judgement, NewModel, NewRun, NewTenant, RunId, RunSource, ShadowPlan, Store,
-    StoreError, TenantId, TenantTx, hash_of,
+    Address, Amounts, Busy, Judgement, NewBudget, NewEffect, NewModel, NewRun, NewSchedule,
+    NewTenant, Period, Resource, RunId, RunSource, ShadowPlan, StartOutcome, Store, StoreError,
+    SwitchScope, TenantId, TenantTx, hash_of,
 };
 use sqlx::{Connection as _, PgConnection};
 
 use crate::support::Folder;
 
 /// Tables that are read before a tenant is known: identifiers, hashes and times, nothing else.
-const ROUTING: [&str; 3] = ["credential", "directory", "run_queue"];
+const ROUTING: [&str; 4] = ["credential", "directory", "run_queue", "schedule_due"];
 
 const POLICY: &str = "(tenant_id = ( SELECT (NULLIF(current_setting('tessera.tenant_id'::text, true), ''::text))::uuid AS \"nullif\"))";
 
@@ -44,7 +45,7 @@ async fn tenant(store: &Store, slug: &str) -> TenantId {
     tx.put_document("terms", "Terms", "en", "own", "text").await.unwrap();
     let (run, _) = tx.create_run(&new_run("seed", "same request")).await.unwrap();
     tx.request_approval(run, 0, "act", &serde_json::json!({}), "00", "act").await.unwrap();
-    tx.start_effect("same key", "act", &serde_json::json!({}), "00", "EF-1").await.unwrap();
+    seed_control(&mut tx, run).await;
     tx.record_usage(run, 1, 2, 3, 4.0).await.unwrap();
     tx.set_consent(RunSource::Api, Consent::Own, "seed").await.unwrap();
     let calls = serde_json::json!([]);
@@ -62,6 +63,41 @@ async fn tenant(store: &Store, slug: &str) -> TenantId {
     };
     import(store, id, job, &mut |_| {}).await.unwrap();
     id
+}
+
+async fn seed_control(tx: &mut TenantTx, run: RunId) {
+    let arguments = serde_json::json!({});
+    let effect = NewEffect {
+        key: "same key",
+        tool: "act",
+        arguments: &arguments,
+        arguments_sha256: "00",
+        reference: "EF-1",
+        run: Some(run),
+    };
+    tx.start_effect(effect).await.unwrap();
+    let budget = NewBudget {
+        agent: String::new(),
+        resource: Resource::Calls,
+        period: Period::Day,
+        most: 100,
+    };
+    tx.set_budget(&budget, "seed").await.unwrap();
+    let one = Amounts { tokens: 0, calls: 1, wall_ms: 0 };
+    assert!(tx.reserve(run, "energy", ("plan", None), one).await.unwrap().is_none());
+    tx.set_price("call", Some(5), "seed").await.unwrap();
+    tx.set_switch(SwitchScope::Tool, "never", true, "a test", "seed").await.unwrap();
+    let schedule = NewSchedule {
+        name: "nightly".to_owned(),
+        cron: "0 3 * * *".to_owned(),
+        request: "what".to_owned(),
+        thread: None,
+        busy: Busy::Queue,
+        make_up: false,
+    };
+    let id = tx.add_schedule(&schedule, None, "seed").await.unwrap();
+    let at = jiff::Timestamp::UNIX_EPOCH;
+    tx.note_start(id, at, StartOutcome::Missed, (1, ""), None).await.unwrap();
 }
 
 async fn seed_planner(tx: &mut TenantTx, run: RunId) {
@@ -99,6 +135,7 @@ pub(crate) fn new_run(key: &str, request: &str) -> NewRun {
         lang: "en".to_owned(),
         source: RunSource::Api,
         idempotency_key: Some(key.to_owned()),
+        thread: None,
         first_type: "run.created",
         first: serde_json::json!({ "type": "run.created", "request": request }),
     }

@@ -66,6 +66,25 @@ pub enum Because {
     Unsure,
 }
 
+/// What a person says of an effect whose outcome was not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It happened; the run goes on with it.
+    Happened,
+    /// It did not happen and is to be made now.
+    Repeat,
+    /// It did not happen and is not to be made; the run ends.
+    Abandon,
+}
+
+impl Outcome {
+    /// Reads a name.
+    pub fn of(name: &str) -> Option<Self> {
+        serde_json::from_value(Value::String(name.to_owned())).ok()
+    }
+}
+
 /// One event of a run's journal. The `type` names are part of the webhook contract.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
@@ -141,6 +160,43 @@ pub enum Event {
         /// Wall time in milliseconds.
         ms: f64,
     },
+    /// Planning or a call failed in a way that passes; it is tried again.
+    #[serde(rename = "step.retried")]
+    Retried {
+        /// Position of the call; absent for the plan.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        index: Option<usize>,
+        /// Which further try follows, from 1.
+        attempt: u32,
+        /// Code of the failure.
+        code: String,
+        /// What went wrong.
+        message: String,
+    },
+    /// It is not known whether a call's effect happened. It is not tried again: a person says.
+    #[serde(rename = "outcome.unknown")]
+    OutcomeUnknown {
+        /// Position of the call in the plan.
+        index: usize,
+        /// Name of the tool.
+        tool: String,
+        /// Key of the effect in the ledger.
+        idempotency_key: String,
+        /// What is known, and where to look.
+        message: String,
+    },
+    /// A person said what became of an effect.
+    #[serde(rename = "outcome.settled")]
+    OutcomeSettled {
+        /// Position of the call in the plan.
+        index: usize,
+        /// What follows.
+        outcome: Outcome,
+        /// Who looked.
+        by: String,
+        /// What was found, may be empty.
+        reason: String,
+    },
     /// A call was refused or failed.
     #[serde(rename = "call.failed")]
     CallFailed {
@@ -206,6 +262,9 @@ impl Event {
             Self::ApprovalDecided { .. } => "approval.decided",
             Self::CallFinished { .. } => "call.finished",
             Self::CallFailed { .. } => "call.failed",
+            Self::Retried { .. } => "step.retried",
+            Self::OutcomeUnknown { .. } => "outcome.unknown",
+            Self::OutcomeSettled { .. } => "outcome.settled",
             Self::Asked { .. } => "run.asked",
             Self::Refused { .. } => "run.refused",
             Self::Answered { .. } => "run.answered",

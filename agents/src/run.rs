@@ -5,13 +5,14 @@
 //! A driver that died anywhere is replaced by another that reads the journal and goes on.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::answer::Answers;
-use crate::event::{Because, Citation, Event};
+use crate::event::{Because, Citation, Event, Outcome};
 use crate::pack::{Pack, PackError};
 use crate::plan::arg::Locale;
 use crate::plan::{CallPlan, Decision, Plan, Planner, Planning, field};
@@ -22,6 +23,12 @@ use crate::tool::{Approval, Effect, Limits, ToolContext, ToolError, ToolSpec, ar
 
 /// Longest request that is planned, in bytes of UTF-8.
 pub const MAX_REQUEST_BYTES: usize = 16 * 1024;
+
+/// Further tries of a plan or a call that failed in a way that passes.
+pub const MAX_RETRIES: u32 = 3;
+
+/// Most calls of a run with the same tool and the same arguments.
+pub const MAX_SAME_CALLS: usize = 3;
 
 /// The settings of a tenant that planning and tools need.
 #[derive(Debug, Clone)]
@@ -63,7 +70,8 @@ pub enum Next {
         /// True when the journal already ends with it: an earlier driver died during the call.
         journaled: bool,
     },
-    /// Nothing to do until a person has decided on the approval of this call.
+    /// Nothing to do until a person has decided on the approval of this call, or said what became
+    /// of its effect.
     Wait {
         /// Position of the call.
         index: usize,
@@ -139,6 +147,13 @@ impl Agent {
         }
     }
 
+    /// Returns the agent whose planners stop between two tokens once `cancel` is set.
+    #[must_use]
+    pub fn cancelled_by(&self, cancel: &Arc<AtomicBool>) -> Self {
+        let planning = self.planning.cancelled_by(cancel);
+        Self { planning, ..self.with_planner(Arc::clone(self.planning.planner())) }
+    }
+
     /// Returns the pack.
     pub fn pack(&self) -> &Arc<Pack> {
         &self.pack
@@ -175,8 +190,26 @@ impl Agent {
             return Next::Done;
         };
         match last {
-            Event::Created { .. } => Next::Append(self.plan(run, request, settings, now)),
+            Event::Created { .. } | Event::Retried { index: None, .. } => {
+                Next::Append(self.plan(journal, (run, request), settings, now))
+            }
             Event::CallStarted { .. } => Next::Execute { started: last.clone(), journaled: true },
+            Event::Retried { index: Some(index), .. }
+            | Event::OutcomeSettled {
+                index, outcome: Outcome::Happened | Outcome::Repeat, ..
+            } => match started_of(journal, *index) {
+                Some(started) => Next::Execute { started: started.clone(), journaled: true },
+                None => Next::Done,
+            },
+            Event::OutcomeUnknown { index, .. } => Next::Wait { index: *index },
+            Event::OutcomeSettled { index, outcome: Outcome::Abandon, by, .. } => {
+                let tool = match started_of(journal, *index) {
+                    Some(Event::CallStarted { tool, .. }) => tool.as_str(),
+                    _ => "",
+                };
+                let message = format!("{by} found that the effect did not happen and left it so");
+                Next::Append(self.answers.failed(tool, "not_done", &message, lang))
+            }
             Event::CallFailed { code, message, tool, .. } => {
                 Next::Append(self.answers.failed(tool, code, message, lang))
             }
@@ -188,7 +221,13 @@ impl Agent {
         }
     }
 
-    fn plan(&self, run: &str, request: &str, settings: &Settings, now: Timestamp) -> Event {
+    fn plan(
+        &self,
+        journal: &[Event],
+        (run, request): (&str, &str),
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Event {
         if request.trim().is_empty() {
             return Event::Failed {
                 code: "empty_request".to_owned(),
@@ -209,6 +248,9 @@ impl Agent {
         }
         match self.planning.plan(run, request, settings, now) {
             Ok(plan) => Event::Planned { plan },
+            Err(error) if error.is_transient() && tries(journal, None) < MAX_RETRIES => {
+                retried(journal, None, error.code(), &error)
+            }
             Err(error) => {
                 Event::Failed { code: error.code().to_owned(), message: error.to_string() }
             }
@@ -297,6 +339,16 @@ impl Agent {
             let citations = self.citations(&made, &results, request, lang, now);
             return Next::Append(self.answers.results(&made, &results, citations, lang));
         };
+        let same = |made: &&CallPlan| made.tool == call.tool && made.arguments == call.arguments;
+        if made.iter().filter(same).count() > MAX_SAME_CALLS {
+            return Next::Append(Event::Failed {
+                code: "repeated_call".to_owned(),
+                message: format!(
+                    "the plan calls `{}` more than {MAX_SAME_CALLS} times with the same arguments; ask for what differs",
+                    call.tool
+                ),
+            });
+        }
         let decided = journal.iter().any(
             |e| matches!(e, Event::ApprovalDecided { index: i, approved: true, .. } if *i == index),
         );
@@ -408,6 +460,17 @@ impl Agent {
                 result,
                 ms: begun.elapsed().as_secs_f64() * 1e3,
             },
+            Err(error) if error.is_transient() && tries(journal, Some(*index)) < MAX_RETRIES => {
+                retried(journal, Some(*index), error.code(), &error)
+            }
+            Err(ToolError::OutcomeUnknown { idempotency_key, message, .. }) => {
+                Event::OutcomeUnknown {
+                    index: *index,
+                    tool: tool.clone(),
+                    idempotency_key,
+                    message,
+                }
+            }
             Err(error) => Event::CallFailed {
                 index: *index,
                 tool: tool.clone(),
@@ -415,6 +478,33 @@ impl Agent {
                 message: error.to_string(),
             },
         }
+    }
+}
+
+/// Returns the event that announced a call.
+fn started_of(journal: &[Event], index: usize) -> Option<&Event> {
+    let announces =
+        |event: &&Event| matches!(event, Event::CallStarted { index: at, .. } if *at == index);
+    journal.iter().rev().find(announces)
+}
+
+/// Counts how often the plan (`None`) or a call was tried again.
+fn tries(journal: &[Event], what: Option<usize>) -> u32 {
+    let again = |event: &&Event| matches!(event, Event::Retried { index, .. } if *index == what);
+    u32::try_from(journal.iter().filter(again).count()).unwrap_or(u32::MAX)
+}
+
+fn retried(
+    journal: &[Event],
+    index: Option<usize>,
+    code: &str,
+    error: &dyn std::fmt::Display,
+) -> Event {
+    Event::Retried {
+        index,
+        attempt: tries(journal, index) + 1,
+        code: code.to_owned(),
+        message: error.to_string(),
     }
 }
 

@@ -116,6 +116,7 @@ pub fn new_run(agent: &str, pack: &str, request: &str, idempotency_key: Option<S
         lang: lang.to_owned(),
         source: RunSource::Api,
         idempotency_key,
+        thread: None,
         first_type: "run.created",
         first: json!({
             "type": "run.created", "run": "", "request": request, "pack": pack, "lang": lang,
@@ -151,9 +152,13 @@ impl Stepper for Agents {
         let own;
         let mut agent = agent;
         // Only the plan needs a planner; what follows is in the journal.
-        if let [created] = journal {
+        let plans = matches!(
+            events.last(),
+            Some(Event::Created { .. } | Event::Retried { index: None, .. })
+        );
+        if let Some(created) = journal.first().filter(|_| plans) {
             own = match self.planning(&tenant.pack, created, host) {
-                Ok(planning) => planning,
+                Ok(planning) => planning.cancelled_by(host.cancel()),
                 Err(step) => return step,
             };
             agent = &own;

@@ -13,11 +13,13 @@ use uuid::Uuid;
 
 use crate::agent::new_run;
 use crate::auth::Key;
+use crate::control::checked_name;
 use crate::error::Problem;
+use crate::fault;
 use crate::input::{Body, Params, checked, checked_reason, idempotency_key, wrong_method};
 use crate::live;
 use crate::state::AppState;
-use crate::store::{RunId, Status, Store, TenantId};
+use crate::store::{Busy, RunId, Status, Store, TenantId, Thread};
 use crate::view::RunView;
 
 /// Longest wait that a caller may ask for, seconds.
@@ -94,6 +96,11 @@ struct NewRunBody {
     request: String,
     /// Language of the answer; told from the request when absent.
     lang: Option<Lang>,
+    /// Thread whose runs are driven one at a time.
+    thread: Option<String>,
+    /// What happens when the thread has an open run.
+    #[serde(default)]
+    busy: Busy,
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -147,8 +154,17 @@ async fn create(
         new.lang = lang.name().to_owned();
         new.first["lang"] = json!(lang.name());
     }
+    if let Some(name) = body.thread {
+        checked_name(&name, "thread")?;
+        new.thread = Some(Thread { name, busy: body.busy });
+    }
+    if let Some(switch) = tx.switched_off(&tenant.pack, None).await? {
+        let code = "switched_off";
+        return Err(Problem::new(StatusCode::CONFLICT, code, "Switched off", switch.reason()));
+    }
     let (run, made) = tx.create_run(&new).await?;
     tx.commit().await?;
+    fault::point("run.stored");
     let view = settled(&state, key.0.tenant_id, run, wait.wait.min(MAX_WAIT)).await?;
     let status = if made { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, [("location", format!("/v1/runs/{run}"))], Json(view)))
@@ -167,7 +183,7 @@ async fn settled(
     loop {
         let mut tx = state.store.begin(tenant).await?;
         let row = tx.get_run(run).await?;
-        let rests = row.status.is_final() || row.status == Status::WaitingApproval;
+        let rests = row.status.is_final() || row.status.waits();
         if rests || Instant::now() >= deadline || *stopped.borrow() {
             return Ok(RunView::of(&row, &tx.events(run, 0).await?));
         }
@@ -235,10 +251,7 @@ pub async fn cancel_run(
     by: &str,
 ) -> Result<(), Problem> {
     let mut tx = store.begin(tenant).await?;
-    // Off the queue first, which waits for a worker's step in hand: a worker that held the run then
-    // writes nothing more, and the status read next is the last one.
-    tx.dequeue(run).await?;
-    if tx.lock_run(run).await?.status.is_final() {
+    if !tx.cancel_run(run, by).await? {
         return Err(Problem::new(
             StatusCode::CONFLICT,
             "already_ended",
@@ -246,10 +259,6 @@ pub async fn cancel_run(
             "the run has ended; nothing was changed",
         ));
     }
-    // What nobody approved must not be approved any more.
-    tx.withdraw_approvals(run, by).await?;
-    tx.append_event(run, "run.cancelled", &json!({"type": "run.cancelled", "by": by})).await?;
-    tx.set_status(run, Status::Cancelled).await?;
     Ok(tx.commit().await?)
 }
 
@@ -308,7 +317,9 @@ pub async fn decide_on(
     tx.append_event(decided.run_id, "approval.decided", &payload).await?;
     tx.set_status(decided.run_id, Status::Queued).await?;
     tx.enqueue(decided.run_id).await?;
+    fault::point("approval.unwritten");
     tx.commit().await?;
+    fault::point("approval.written");
     Ok(decided.run_id)
 }
 

@@ -53,6 +53,16 @@ pub struct Config {
         value_parser = closed_share
     )]
     pub default_abstain_below: Option<f64>,
+    /// Service that makes the effects of acts, called with an `Idempotency-Key`; without one they are
+    /// only written to the ledger.
+    #[arg(long, env = "TESSERA_CONNECTOR", global = true, value_name = "URL")]
+    pub connector: Option<String>,
+    /// Says that the connector makes the effect of each key once, however often it is called.
+    #[arg(long, env = "TESSERA_CONNECTOR_KEYED", global = true)]
+    pub connector_keyed: bool,
+    /// Runs driven at a time.
+    #[arg(long, env = "TESSERA_WORKERS", default_value_t = 2, global = true, value_name = "N")]
+    pub workers: u16,
     /// Postgres to use instead of a private one.
     #[arg(long, env = "DATABASE_URL", global = true, hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,

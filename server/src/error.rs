@@ -101,6 +101,9 @@ impl From<StoreError> for Problem {
             StoreError::Conflict(message) => {
                 Self::new(StatusCode::CONFLICT, "conflict", "Conflict", message)
             }
+            busy @ StoreError::Busy { .. } => {
+                Self::new(StatusCode::CONFLICT, "thread_busy", "Conflict", busy.to_string())
+            }
             other => {
                 tracing::error!(error = %other, "the store failed");
                 Self::new(

@@ -4,14 +4,23 @@
 //! **Invariant:** a [`Host`] is bound to one tenant; nothing it is given can name another.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use agents::port::{DatasetSource, EffectOutcome, EffectPort, EffectRequest};
 use agents::tool::{Table, ToolError, Window};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
+use crate::connector::{Connector, Made, Wanted};
 use crate::dataset::{dataset_fault, open_table, original};
-use crate::store::{Model, ModelState, RunId, Store, StoreError, TenantId};
+use crate::fault;
+use crate::store::{
+    Lease, Model, ModelState, NewEffect, RunId, Store, StoreError, TenantId, TenantTx,
+};
+
+/// Age from which an effect that another run began and never ended counts as unknown, seconds: no
+/// answer is waited for that long.
+const ABANDONED_S: f64 = 300.0;
 
 /// The datasets and the effect ledger of one tenant. Use it on blocking threads only.
 #[derive(Debug, Clone)]
@@ -19,6 +28,9 @@ pub struct Host {
     store: Store,
     tenant: TenantId,
     handle: Handle,
+    lease: Option<Lease>,
+    cancel: Arc<AtomicBool>,
+    connector: Option<Arc<Connector>>,
 }
 
 /// The planner that a run takes.
@@ -35,7 +47,25 @@ pub enum Taken {
 impl Host {
     /// Binds the ports to a tenant.
     pub fn new(store: Store, tenant: TenantId, handle: Handle) -> Self {
-        Self { store, tenant, handle }
+        Self { store, tenant, handle, lease: None, cancel: Arc::default(), connector: None }
+    }
+
+    /// Binds the ports to a leased run as well: an effect is begun only while the lease holds and
+    /// `cancel` is not set.
+    #[must_use]
+    pub fn for_run(self, lease: Lease, cancel: Arc<AtomicBool>) -> Self {
+        Self { lease: Some(lease), cancel, ..self }
+    }
+
+    /// Makes effects by a connector; without one the ledger is where they take place.
+    #[must_use]
+    pub fn with_connector(self, connector: Option<Arc<Connector>>) -> Self {
+        Self { connector, ..self }
+    }
+
+    /// Returns the sign that the run was cancelled or lost. What takes long looks at it.
+    pub fn cancel(&self) -> &Arc<AtomicBool> {
+        &self.cancel
     }
 
     /// Returns the planner that a run takes: the live one of this moment, or, where the run was begun
@@ -63,36 +93,111 @@ impl Host {
         })
     }
 
-    async fn record(&self, request: &EffectRequest) -> Result<EffectOutcome, ToolError> {
-        let reference = format!("EF-{}", Uuid::now_v7().simple());
-        let mut tx = self.store.begin(self.tenant).await.map_err(unavailable)?;
-        let earlier = tx
-            .start_effect(
-                &request.idempotency_key,
-                &request.tool,
-                &request.arguments,
-                &request.arguments_sha256,
-                &reference,
-            )
-            .await
-            .map_err(unavailable)?;
-        if let Some(earlier) = earlier {
-            let same = earlier.tool == request.tool
-                && earlier.arguments_sha256 == request.arguments_sha256;
-            return if same {
-                Ok(EffectOutcome { reference: earlier.reference, repeated: true })
-            } else {
-                Err(ToolError::invalid(
-                    "/idempotency_key",
-                    "this key was used with another tool or other arguments; use a new key",
-                ))
-            };
+    /// Begins an effect in the ledger. `Err` with the outcome that is known already, if one is.
+    async fn begin_effect(
+        &self,
+        tx: &mut TenantTx,
+        request: &EffectRequest,
+        reference: &str,
+    ) -> Result<Begun, ToolError> {
+        if let Some(lease) = &self.lease {
+            tx.hold(lease).await.map_err(unavailable)?;
         }
-        // The ledger itself is where the effect takes place until a connector is configured, so one
-        // transaction holds both: it is never `started` without being `done`.
-        tx.finish_effect(&request.idempotency_key, true).await.map_err(unavailable)?;
+        let run = self.lease.map(|lease| lease.run);
+        let new = NewEffect {
+            key: &request.idempotency_key,
+            tool: &request.tool,
+            arguments: &request.arguments,
+            arguments_sha256: &request.arguments_sha256,
+            reference,
+            run,
+        };
+        let Some(earlier) = tx.start_effect(new).await.map_err(unavailable)? else {
+            return Ok(Begun::New);
+        };
+        if earlier.tool != request.tool || earlier.arguments_sha256 != request.arguments_sha256 {
+            return Err(ToolError::invalid(
+                "/idempotency_key",
+                "this key was used with another tool or other arguments; use a new key",
+            ));
+        }
+        if earlier.state == "done" {
+            return Ok(Begun::Done(earlier.reference));
+        }
+        if earlier.state == "started" && earlier.run != run && earlier.age_s < ABANDONED_S {
+            let message = "another run makes the same effect at this moment; it is waited for";
+            return Err(ToolError::Unavailable { message: message.to_owned() });
+        }
+        Ok(Begun::InDoubt(earlier.reference))
+    }
+
+    async fn record(&self, request: &EffectRequest) -> Result<EffectOutcome, ToolError> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(ToolError::Unavailable { message: "the run was cancelled".to_owned() });
+        }
+        let key = request.idempotency_key.as_str();
+        let fresh = format!("EF-{}", Uuid::now_v7().simple());
+        let mut tx = self.store.begin(self.tenant).await.map_err(unavailable)?;
+        let (reference, doubtful) = match self.begin_effect(&mut tx, request, &fresh).await? {
+            Begun::Done(reference) => return Ok(EffectOutcome { reference, repeated: true }),
+            Begun::New => (fresh, false),
+            Begun::InDoubt(reference) => (reference, true),
+        };
+        if doubtful && !self.connector.as_ref().is_some_and(|connector| connector.is_keyed()) {
+            tx.finish_effect(key, "unknown", &reference).await.map_err(unavailable)?;
+            tx.commit().await.map_err(unavailable)?;
+            return Err(in_doubt(key, "the server stopped while it was made", false));
+        }
+        let Some(connector) = &self.connector else {
+            // The ledger itself is where the effect takes place, so one transaction holds both: it
+            // is never `started` without being `done`.
+            tx.finish_effect(key, "done", &reference).await.map_err(unavailable)?;
+            tx.commit().await.map_err(unavailable)?;
+            return Ok(EffectOutcome { reference, repeated: false });
+        };
         tx.commit().await.map_err(unavailable)?;
-        Ok(EffectOutcome { reference, repeated: false })
+        fault::point("effect.started");
+        let wanted = Wanted {
+            tenant: self.tenant,
+            tool: &request.tool,
+            arguments: &request.arguments,
+            key,
+            reference: &reference,
+        };
+        let made = connector.make(wanted).await;
+        fault::point("effect.made");
+        let (state, outcome) = match made {
+            Made::Done(given) => ("done", Ok(given.unwrap_or(reference.clone()))),
+            Made::Refused(why) => ("void", Err(ToolError::not_permitted(why))),
+            // An earlier call of the same key may have been heard.
+            Made::NotDone(why) if doubtful => ("unknown", Err(in_doubt(key, &why, true))),
+            Made::NotDone(message) => ("void", Err(ToolError::Unavailable { message })),
+            Made::Unknown(why) => ("unknown", Err(in_doubt(key, &why, connector.is_keyed()))),
+        };
+        let known = outcome.as_ref().unwrap_or(&reference);
+        let mut tx = self.store.begin(self.tenant).await.map_err(unavailable)?;
+        tx.finish_effect(key, state, known).await.map_err(unavailable)?;
+        tx.commit().await.map_err(unavailable)?;
+        fault::point("effect.noted");
+        outcome.map(|reference| EffectOutcome { reference, repeated: false })
+    }
+}
+
+/// How an effect stands when it is to be made.
+enum Begun {
+    /// Its line was just written.
+    New,
+    /// It happened before, under this reference.
+    Done(String),
+    /// It was begun before and may have happened.
+    InDoubt(String),
+}
+
+fn in_doubt(key: &str, why: &str, repeatable: bool) -> ToolError {
+    ToolError::OutcomeUnknown {
+        idempotency_key: key.to_owned(),
+        repeatable,
+        message: format!("{why}; look there for `{key}`, then say whether it happened"),
     }
 }
 

@@ -16,7 +16,7 @@ use tower_http::trace::TraceLayer;
 use crate::error::Problem;
 use crate::input::wrong_method;
 use crate::state::AppState;
-use crate::{api, dashboard, dataset, models, settings, training};
+use crate::{api, control, dashboard, dataset, models, settings, training};
 
 /// Largest body that is read, bytes. A larger one is answered with 413 and not read on.
 pub const MAX_BODY: usize = 256 * 1024;
@@ -43,6 +43,7 @@ pub fn router(state: AppState) -> Router {
         .merge(dataset::api::routes().method_not_allowed_fallback(wrong_method))
         .merge(training::routes().method_not_allowed_fallback(wrong_method))
         .merge(models::api::routes().method_not_allowed_fallback(wrong_method))
+        .merge(control::routes().method_not_allowed_fallback(wrong_method))
         .merge(settings::routes().method_not_allowed_fallback(wrong_method))
         .merge(dashboard::routes())
         .fallback(dashboard::lost)
@@ -71,7 +72,11 @@ async fn patient(request: Request, next: Next) -> Response {
     }
 }
 
+/// Tells whether work should be sent here: the database answers, and the server does not stop.
 async fn ready(State(state): State<AppState>) -> StatusCode {
+    if *state.stopped.borrow() {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
     match state.store.ping().await {
         Ok(()) => StatusCode::OK,
         Err(_) => StatusCode::SERVICE_UNAVAILABLE,

@@ -18,6 +18,8 @@ pub enum CallStatus {
     WaitingApproval,
     /// Approved and about to run.
     Approved,
+    /// A person must say whether its effect happened.
+    WaitingOutcome,
     /// Turned down.
     Rejected,
     /// Begun.
@@ -91,6 +93,9 @@ pub struct RunView {
     pub lang: String,
     /// Where it stands.
     pub status: &'static str,
+    /// Thread that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thread: Option<String>,
     /// What the planner decided: `call`, `ask`, `invalid`, `search`, `no_tool` or `person`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<&'static str>,
@@ -129,6 +134,7 @@ impl RunView {
             request: run.request.clone(),
             lang: run.lang.clone(),
             status: run.status.name(),
+            thread: run.thread.clone(),
             decision: None,
             answer: None,
             calls: Vec::new(),
@@ -179,6 +185,19 @@ impl RunView {
                 self.set(index, CallStatus::Failed);
                 if let Some(call) = self.calls.get_mut(index) {
                     call.error = Some(Fault { code, message });
+                }
+            }
+            Event::Retried { .. } => {}
+            Event::OutcomeUnknown { index, message, .. } => {
+                self.set(index, CallStatus::WaitingOutcome);
+                if let Some(call) = self.calls.get_mut(index) {
+                    call.error = Some(Fault { code: "outcome_unknown".to_owned(), message });
+                }
+            }
+            Event::OutcomeSettled { index, by, .. } => {
+                self.set(index, CallStatus::Running);
+                if let Some(call) = self.calls.get_mut(index) {
+                    (call.error, call.decided_by) = (None, Some(by));
                 }
             }
             Event::Asked { missing, text } => (self.missing, self.answer) = (missing, Some(text)),

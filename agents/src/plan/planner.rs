@@ -1,6 +1,7 @@
 //! Whoever turns a prompt into a step: the shipped model, a tenant's own, or a teacher.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use runtime::{Engine, EngineError, Grammar, Prompt, Request};
@@ -34,6 +35,12 @@ impl PlanError {
             Self::Planner(_) => "planner_failed",
             Self::Unusable(_) => "planner_unusable",
         }
+    }
+
+    /// Tells whether the same request may be planned later: a busy machine, or a planner elsewhere
+    /// that did not answer. What the planner says of a request does not change by asking again.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Timeout(_) | Self::Planner(_))
     }
 }
 
@@ -103,6 +110,12 @@ pub trait Planner: Send + Sync {
 
     /// Tells whether it was trained to plan further calls after a first one.
     fn chains(&self) -> bool;
+
+    /// Returns the same planner, which gives up between two tokens once `cancel` is set; `None` for
+    /// one that cannot be stopped.
+    fn cancelled_by(&self, _cancel: &Arc<AtomicBool>) -> Option<Arc<dyn Planner>> {
+        None
+    }
 }
 
 /// A planner on this machine's own runtime.
@@ -113,12 +126,20 @@ pub struct EnginePlanner {
     digest: String,
     calibration: Option<Calibration>,
     limit: Duration,
+    cancel: Option<Arc<AtomicBool>>,
 }
 
 impl EnginePlanner {
     /// Wraps a loaded model. `limit` bounds one completion.
     pub fn new(engine: Arc<Engine>, version: impl Into<String>, limit: Duration) -> Self {
-        Self { engine, version: version.into(), digest: String::new(), calibration: None, limit }
+        Self {
+            engine,
+            version: version.into(),
+            digest: String::new(),
+            calibration: None,
+            limit,
+            cancel: None,
+        }
     }
 
     /// Notes the SHA-256 of the model's files, hexadecimal.
@@ -143,7 +164,7 @@ impl Planner for EnginePlanner {
             grammar: &grammar,
             max_tokens: MAX_TOKENS,
             deadline: Some(Instant::now() + self.limit),
-            cancel: None,
+            cancel: self.cancel.as_deref(),
         };
         let done = self.engine.generate(&request).map_err(|error| match error {
             EngineError::Deadline { .. } => PlanError::Timeout(self.limit),
@@ -175,5 +196,9 @@ impl Planner for EnginePlanner {
 
     fn chains(&self) -> bool {
         self.engine.tokenizer().special(super::planning::RESULT).is_ok()
+    }
+
+    fn cancelled_by(&self, cancel: &Arc<AtomicBool>) -> Option<Arc<dyn Planner>> {
+        Some(Arc::new(Self { cancel: Some(Arc::clone(cancel)), ..self.clone() }))
     }
 }

@@ -1,6 +1,7 @@
 //! The planning stage: request in, checked plan out.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -198,6 +199,16 @@ impl Planning {
     #[must_use]
     pub fn with_larger(self, larger: Option<Arc<dyn Planner>>) -> Self {
         Self { larger, ..self }
+    }
+
+    /// Returns the same planning, which gives up between two tokens once `cancel` is set.
+    #[must_use]
+    pub fn cancelled_by(&self, cancel: &Arc<AtomicBool>) -> Self {
+        let stoppable = |planner: &Arc<dyn Planner>| {
+            planner.cancelled_by(cancel).unwrap_or_else(|| Arc::clone(planner))
+        };
+        let larger = self.larger.as_ref().map(stoppable);
+        self.with_planner(stoppable(&self.planner)).with_larger(larger)
     }
 
     /// Returns the planner.

@@ -37,6 +37,16 @@ pub enum ToolError {
         /// What failed and whether trying again helps.
         message: String,
     },
+    /// The effect was begun and nobody knows whether it happened; it must not be repeated unasked.
+    #[error("{message}")]
+    OutcomeUnknown {
+        /// Key of the effect.
+        idempotency_key: String,
+        /// Whether asking again under the same key cannot make it twice.
+        repeatable: bool,
+        /// What is known, for the person who finds out.
+        message: String,
+    },
 }
 
 impl ToolError {
@@ -63,6 +73,12 @@ impl ToolError {
             Self::NotPermitted { .. } => "not_permitted",
             Self::NeedsApproval { .. } => "needs_approval",
             Self::Unavailable { .. } => "unavailable",
+            Self::OutcomeUnknown { .. } => "outcome_unknown",
         }
+    }
+
+    /// Tells whether the same call may be made again by itself and may then succeed.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::OutcomeUnknown { repeatable: true, .. })
     }
 }

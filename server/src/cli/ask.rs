@@ -17,7 +17,7 @@ use crate::agent::{Agents, new_run};
 use crate::config::Config;
 use crate::jobs;
 use crate::models::Models;
-use crate::store::{NewRun, RunId, RunSource, Status, Store, TenantId};
+use crate::store::{NewRun, RunId, RunSource, Store, TenantId};
 use crate::view::RunView;
 
 /// Longest request in bytes.
@@ -136,7 +136,7 @@ async fn wait(store: &Store, tenant: TenantId, id: RunId) -> Result<RunView, Cli
     loop {
         let mut tx = store.begin(tenant).await?;
         let run = tx.get_run(id).await?;
-        if run.status.is_final() || run.status == Status::WaitingApproval {
+        if run.status.is_final() || run.status.waits() {
             return Ok(RunView::of(&run, &tx.events(id, 0).await?));
         }
         drop(tx);

@@ -6,6 +6,7 @@
 mod admin;
 mod ask;
 mod consent;
+mod control;
 mod dataset;
 mod demo;
 mod eval;
@@ -18,6 +19,7 @@ mod synth;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use thiserror::Error;
@@ -59,6 +61,18 @@ enum Command {
     /// List, judge and describe the packs.
     #[command(subcommand)]
     Pack(pack::PackCommand),
+    /// Set, list or remove budgets and prices.
+    #[command(subcommand)]
+    Budget(control::BudgetCommand),
+    /// Stop a joint venture, a pack or a tool, or let it run again.
+    #[command(subcommand)]
+    Switch(control::SwitchCommand),
+    /// Make requests by the clock.
+    #[command(subcommand)]
+    Schedule(control::ScheduleCommand),
+    /// List effects, and say what became of those that nobody knows about.
+    #[command(subcommand)]
+    Effect(control::EffectCommand),
     /// Make a one-time login link for a joint venture.
     Login {
         /// Name of the joint venture.
@@ -154,9 +168,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Dataset(command) => dataset::dataset(&cli.config, command).await,
             Command::Model(command) => model::model(&cli.config, command).await,
             Command::Pack(command) => pack::pack(&cli.config, command).await,
+            Command::Budget(command) => control::budget(&cli.config, command).await,
+            Command::Switch(command) => control::switch(&cli.config, command).await,
+            Command::Schedule(command) => control::schedule(&cli.config, command).await,
+            Command::Effect(command) => control::effect(&cli.config, command).await,
             Command::Login { tenant } => admin::login(&cli.config, &tenant).await,
         }
     });
+    // A step that hangs must not hold up the end; what it does is fenced off.
+    runtime.shutdown_timeout(Duration::from_secs(1));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),

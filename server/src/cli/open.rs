@@ -1,5 +1,7 @@
 //! Opens the store of a data folder: the private cluster, or the database that is named.
 
+use std::time::Duration;
+
 use crate::config::Config;
 use crate::postgres::{Cluster, InstanceLock, checked_folder};
 use crate::store::{Address, Store};
@@ -44,6 +46,19 @@ pub(super) async fn open(config: &Config, alone: bool) -> Result<Opened, CliErro
 }
 
 impl Opened {
+    /// Starts the private cluster again whenever its server dies. Never ends.
+    pub(super) async fn keep(&mut self) -> std::convert::Infallible {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let Some(cluster) = self.cluster.as_mut() else { continue };
+            match cluster.revive().await {
+                Ok(false) => {}
+                Ok(true) => tracing::warn!("Postgres had died and was started again"),
+                Err(error) => tracing::error!(%error, "Postgres has died and does not start"),
+            }
+        }
+    }
+
     /// Tells whether no server works on the same store, as far as this machine shows.
     pub(super) fn is_alone(&self) -> bool {
         self.cluster.is_some() || self._lock.is_some() || self.external

@@ -13,14 +13,12 @@ use super::{CliError, say};
 use crate::agent::Agents;
 use crate::auth::MAX_SESSIONS;
 use crate::config::Config;
+use crate::connector::Connector;
 use crate::http::router;
-use crate::jobs;
+use crate::jobs::{self, Rules, Worker};
 use crate::models::{Models, shadow};
 use crate::state::AppState;
 use crate::store::Store;
-
-/// Runs driven at a time.
-const WORKERS: usize = 2;
 
 /// Time that calls in hand have to end after a stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -32,14 +30,24 @@ pub(super) async fn serve(config: &Config) -> Result<(), CliError> {
     let listener = TcpListener::bind(&address)
         .await
         .map_err(|source| CliError::Port { address: address.clone(), source })?;
-    let opened = open(config, true).await?;
-    let served = run(config, &opened.store, listener).await;
+    let mut opened = open(config, true).await?;
+    let store = opened.store.clone();
+    let served = tokio::select! {
+        served = run(config, &store, listener) => served,
+        never = opened.keep() => match never {},
+    };
     opened.close().await?;
     served
 }
 
 async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<(), CliError> {
     let at = listener.local_addr()?;
+    let connector = match &config.connector {
+        Some(url) => {
+            Some(Arc::new(Connector::new(url, config.connector_keyed).map_err(CliError::Input)?))
+        }
+        None => None,
+    };
     let made = demo::ensure(store).await?;
     let models = Models::open(config).map_err(CliError::Planner)?;
     models.sweep();
@@ -63,9 +71,16 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
         }
     }
     let (stop, stopped) = watch::channel(false);
-    let workers: Vec<_> = (0..WORKERS)
-        .map(|_| tokio::spawn(jobs::work(store.clone(), Arc::clone(&agents) as _, stopped.clone())))
+    let worker = Worker {
+        store: store.clone(),
+        stepper: Arc::clone(&agents) as _,
+        rules: Rules::default(),
+        connector,
+    };
+    let mut workers: Vec<_> = (0..config.workers.max(1))
+        .map(|_| tokio::spawn(worker.clone().work(stopped.clone())))
         .collect();
+    workers.push(tokio::spawn(jobs::schedule::watch(store.clone(), stopped.clone())));
     let shadow = shadow::work(store.clone(), Arc::clone(&agents), planned, stopped.clone());
     let shadow = tokio::spawn(shadow);
     let models = Arc::clone(agents.models());
@@ -85,10 +100,14 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
         served = server => served?,
         () = late => {}
     }
-    for worker in workers {
-        drop(worker.await);
-    }
-    drop(shadow.await);
+    // What is not done by then is taken up by the next start, or by another replica at once.
+    let rest = async {
+        for worker in workers {
+            drop(worker.await);
+        }
+        drop(shadow.await);
+    };
+    drop(tokio::time::timeout(DRAIN, rest).await);
     // A training ends after its step, a gate after its case; both note it.
     models.idle().await;
     say("Stopped.")

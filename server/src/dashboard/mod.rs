@@ -1,5 +1,6 @@
 //! The partner dashboard: pages that work without scripts; a small script makes a run's page live.
 
+mod control;
 mod datasets;
 mod mapping;
 mod markdown;
@@ -57,6 +58,7 @@ pub fn routes() -> Router<AppState> {
         .route("/jv/{slug}/approvals", get(approvals))
         .route("/jv/{slug}/approvals/{approval}", post(decide))
         .route("/jv/{slug}/pack", get(pack))
+        .merge(control::routes())
         .merge(datasets::routes())
         .merge(training::routes())
         .merge(models::routes())

@@ -122,6 +122,11 @@ fn call_step(call: &CallView, tools: Tools<'_>) -> StepLine {
         CallStatus::WaitingApproval => {
             ("Waits for approval:", "nothing has been done yet".to_owned(), "now")
         }
+        CallStatus::WaitingOutcome => (
+            "Nobody knows whether it happened:",
+            call.error.as_ref().map_or_else(String::new, |e| e.message.clone()),
+            "now",
+        ),
         CallStatus::Approved => ("Approved:", call.decided_by.clone().unwrap_or_default(), "now"),
         CallStatus::Rejected => {
             ("Turned down:", call.decided_by.clone().unwrap_or_default(), "bad")

@@ -44,6 +44,7 @@ pub(super) fn badge(status: &str) -> Badge {
         "queued" => ("Queued", "wait"),
         "running" => ("Running", "wait"),
         "waiting_approval" => ("Needs approval", "ask"),
+        "waiting_outcome" => ("Outcome unknown", "ask"),
         "waiting_input" => ("Asks back", "ask"),
         "done" => ("Answered", "good"),
         "refused" => ("Declined", "calm"),
@@ -158,6 +159,7 @@ impl RunsPage {
         [
             Status::Done,
             Status::WaitingApproval,
+            Status::WaitingOutcome,
             Status::WaitingInput,
             Status::Refused,
             Status::Failed,

@@ -2,25 +2,34 @@
 //!
 //! What comes next is decided by a [`Stepper`] from the journal alone, so a worker that dies anywhere
 //! is replaced by another that reads the journal and goes on. Every append happens under the lease, in
-//! one transaction with the run's status: a worker that lost its lease writes nothing.
+//! one transaction with the run's status, its budgets and the switches: a worker that lost its lease
+//! writes nothing, and a call that may not be made is not announced.
+//!
+//! While a step is under way the worker watches its lease. A run that was cancelled, here or by
+//! another replica, is left within a poll, and the step is told by [`Host::cancel`].
+
+mod append;
+mod cron;
+mod rules;
+pub mod schedule;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use agents::run::MAX_RETRIES;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use uuid::Uuid;
 
+pub use append::status_after;
+pub use cron::Clock;
+pub use rules::Rules;
+
+use crate::connector::Connector;
+use crate::fault;
 use crate::host::Host;
-use crate::store::{Lease, RunId, Status, Store, StoreError, Tenant, TenantTx};
-
-/// How long a lease lasts without a heartbeat.
-const LEASE: Duration = Duration::from_secs(15);
-/// Wait between two looks at an empty queue; a wake-up of this process ends it early.
-const POLL: Duration = Duration::from_millis(250);
-/// Claims after which a run that keeps killing its workers is given up.
-const MAX_ATTEMPTS: i32 = 5;
+use crate::store::{Lease, Run, RunId, Status, Store, StoreError, Tenant};
 
 /// One event to be appended.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +38,21 @@ pub struct Entry {
     pub kind: String,
     /// The event as JSON.
     pub payload: Value,
+}
+
+impl Entry {
+    fn failed(code: &str, message: impl Into<String>) -> Self {
+        let payload = json!({ "type": "run.failed", "code": code, "message": message.into() });
+        Self { kind: "run.failed".to_owned(), payload }
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.payload.get(name).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    fn index(&self) -> Option<i64> {
+        self.payload.get("index").and_then(Value::as_i64)
+    }
 }
 
 /// What a step came to.
@@ -54,150 +78,262 @@ pub trait Stepper: Send + Sync + 'static {
     fn planned(&self, _tenant: &Tenant, _run: RunId) {}
 }
 
-/// Drives runs until `stop` turns true, then ends after the step in hand.
-pub async fn work(store: Store, stepper: Arc<dyn Stepper>, mut stop: watch::Receiver<bool>) {
-    let owner = Uuid::now_v7();
-    let mut wakes = store.wakes();
-    while !*stop.borrow() {
-        match store.claim_run(owner, LEASE).await {
-            Ok(Some(lease)) => {
-                if let Err(error) = drive(&store, &stepper, lease).await {
-                    tracing::warn!(run = %lease.run, %error, "a run was put back");
-                    // When even this fails the lease runs out and another worker takes the run.
-                    drop(store.retry_later(&lease, Duration::from_secs(1)).await);
+/// Who drives runs, and by which rules.
+#[derive(Clone)]
+pub struct Worker {
+    /// The tenant store.
+    pub store: Store,
+    /// Decides and calls.
+    pub stepper: Arc<dyn Stepper>,
+    /// Limits.
+    pub rules: Rules,
+    /// Makes effects; without one the ledger is where they take place.
+    pub connector: Option<Arc<Connector>>,
+}
+
+/// Drives runs by the usual rules until `stop` turns true, then ends after the step in hand.
+pub async fn work(store: Store, stepper: Arc<dyn Stepper>, stop: watch::Receiver<bool>) {
+    Worker { store, stepper, rules: Rules::default(), connector: None }.work(stop).await;
+}
+
+/// How the wait for a step ended.
+enum Waited {
+    /// It came to something; the journal comes back with it.
+    Stepped(Vec<Value>, Step),
+    /// It panicked or took too long: code and message.
+    Broke(&'static str, String),
+    /// The lease is gone: cancelled, or another worker has the run.
+    Lost,
+}
+
+/// A run that is driven.
+struct Driven {
+    lease: Lease,
+    tenant: Arc<Tenant>,
+    run: Run,
+    status: Status,
+}
+
+impl Worker {
+    /// Drives runs until `stop` turns true, then ends after the step in hand.
+    pub async fn work(self, mut stop: watch::Receiver<bool>) {
+        let mut wakes = self.store.wakes();
+        while !*stop.borrow() {
+            match self.store.claim_run(self.rules.lease).await {
+                Ok(Some(lease)) => {
+                    fault::point("run.claimed");
+                    self.drive(lease, &stop).await;
+                    continue;
                 }
-                continue;
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "the queue cannot be read"),
             }
-            Ok(None) => {}
-            Err(error) => tracing::error!(%error, "the queue cannot be read"),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(POLL) => {}
-            _ = wakes.recv() => {}
-            _ = stop.changed() => {}
+            tokio::select! {
+                () = tokio::time::sleep(self.rules.poll) => {}
+                _ = wakes.recv() => {}
+                _ = stop.changed() => {}
+            }
         }
     }
-}
 
-async fn drive(store: &Store, stepper: &Arc<dyn Stepper>, lease: Lease) -> Result<(), StoreError> {
-    let beat = tokio::spawn(heartbeat(store.clone(), lease));
-    let driven = steps(store, stepper, lease).await;
-    beat.abort();
-    driven
-}
+    async fn drive(&self, lease: Lease, stop: &watch::Receiver<bool>) {
+        let Err(error) = self.steps(lease, stop).await else { return };
+        tracing::warn!(run = %lease.run, %error, "a run was put back");
+        let wait = if error.is_transient() {
+            self.rules.poll
+        } else {
+            self.rules.wait(lease.attempt.unsigned_abs())
+        };
+        self.put_back(&lease, wait).await;
+    }
 
-async fn heartbeat(store: Store, lease: Lease) {
-    loop {
-        tokio::time::sleep(LEASE / 3).await;
-        if matches!(store.heartbeat(&lease, LEASE).await, Ok(false)) {
-            return;
+    /// Gives a run back. While the database is away this is tried as long as the lease may last;
+    /// after that another worker takes the run by itself.
+    async fn put_back(&self, lease: &Lease, wait: Duration) {
+        let begun = Instant::now();
+        while self.store.retry_later(lease, wait).await.is_err()
+            && begun.elapsed() < self.rules.lease
+        {
+            tokio::time::sleep(self.rules.poll).await;
         }
     }
-}
 
-async fn steps(store: &Store, stepper: &Arc<dyn Stepper>, lease: Lease) -> Result<(), StoreError> {
-    let mut tx = store.begin(lease.tenant).await?;
-    let tenant = Arc::new(tx.tenant().await?);
-    let mut journal: Vec<Value> =
-        tx.events(lease.run, 0).await?.into_iter().map(|event| event.payload).collect();
-    drop(tx);
-    if lease.attempt > MAX_ATTEMPTS {
-        let payload = json!({
-            "type": "run.failed", "code": "abandoned",
-            "message": format!("the run failed {MAX_ATTEMPTS} times without an end; see the server's log"),
-        });
-        return append(store, lease, &Entry { kind: "run.failed".to_owned(), payload })
-            .await
-            .map(drop);
+    async fn steps(&self, lease: Lease, stop: &watch::Receiver<bool>) -> Result<(), StoreError> {
+        let mut tx = self.store.begin(lease.tenant).await?;
+        let tenant = Arc::new(tx.tenant().await?);
+        let run = tx.get_run(lease.run).await?;
+        let mut journal: Vec<Value> =
+            tx.events(lease.run, 0).await?.into_iter().map(|event| event.payload).collect();
+        drop(tx);
+        let mut driven = Driven { lease, tenant, status: run.status, run };
+        if let Some(entry) = self.barred(&driven, &journal).await? {
+            return self.append(&mut driven, entry).await.map(drop);
+        }
+        let until = Instant::now() + self.rules.run;
+        loop {
+            if let Some(entry) = self.spent(&journal, until) {
+                return self.append(&mut driven, entry).await.map(drop);
+            }
+            if *stop.borrow() {
+                self.put_back(&lease, Duration::ZERO).await;
+                return Ok(());
+            }
+            if journal.len() == 1 {
+                fault::point("plan.making");
+            }
+            let before = Situation::of(&journal);
+            let step = match self.step(&driven, journal).await {
+                Waited::Lost => return Ok(()),
+                Waited::Broke(code, message) => {
+                    let entry = before.after_break(code, message);
+                    return self.append(&mut driven, entry).await.map(drop);
+                }
+                Waited::Stepped(back, step) => {
+                    journal = back;
+                    step
+                }
+            };
+            match step {
+                Step::Append(entry) => match self.append(&mut driven, entry).await? {
+                    None => return Ok(()),
+                    Some(entry) => journal.push(entry.payload),
+                },
+                Step::Retry(why) => return Err(StoreError::Conflict(why)),
+                Step::Wait | Step::Done => {
+                    let mut tx = self.store.begin(lease.tenant).await?;
+                    tx.hold(&lease).await?;
+                    tx.dequeue(lease.run).await?;
+                    return tx.commit().await;
+                }
+            }
+        }
     }
-    loop {
-        let (stepping, own) = (Arc::clone(stepper), Arc::clone(&tenant));
-        let host = Host::new(store.clone(), lease.tenant, Handle::current());
-        let (back, step) = tokio::task::spawn_blocking(move || {
-            let step = stepping.step(&own, &journal, &host);
-            (journal, step)
+
+    /// Returns how a run ends that may not go on: it kills its servers, or is switched off or out of
+    /// budget before it is planned.
+    async fn barred(
+        &self,
+        driven: &Driven,
+        journal: &[Value],
+    ) -> Result<Option<Entry>, StoreError> {
+        let lease = &driven.lease;
+        if lease.attempt > 1 {
+            let events = i64::try_from(journal.len()).unwrap_or(i64::MAX);
+            if self.store.note_progress(lease, events).await? > self.rules.attempts {
+                let message = format!(
+                    "the server stopped {} times over this step of the run; see its log",
+                    self.rules.attempts
+                );
+                return Ok(Some(Entry::failed("abandoned", message)));
+            }
+        }
+        self.gate(driven, journal).await
+    }
+
+    /// Returns how a run ends that used up its events or its time.
+    fn spent(&self, journal: &[Value], until: Instant) -> Option<Entry> {
+        if journal.len() >= self.rules.events {
+            let message = format!("the run has {} steps, the most there may be", journal.len());
+            return Some(Entry::failed("step_limit", message));
+        }
+        (Instant::now() >= until).then(|| {
+            let message = format!("the run took longer than {} s", self.rules.run.as_secs());
+            Entry::failed("run_timeout", message)
         })
-        .await
-        .map_err(|error| StoreError::Conflict(format!("a step panicked: {error}")))?;
-        journal = back;
-        match step {
-            Step::Append(entry) => {
-                let rests = append(store, lease, &entry).await?;
-                if entry.kind == "plan.made" {
-                    stepper.planned(&tenant, lease.run);
+    }
+
+    /// Makes one step on a blocking thread and waits for it, for the lease, and for the time limit.
+    async fn step(&self, driven: &Driven, journal: Vec<Value>) -> Waited {
+        let cancel = Arc::new(AtomicBool::new(false));
+        let host = Host::new(self.store.clone(), driven.lease.tenant, Handle::current())
+            .for_run(driven.lease, Arc::clone(&cancel))
+            .with_connector(self.connector.clone());
+        let (stepper, tenant) = (Arc::clone(&self.stepper), Arc::clone(&driven.tenant));
+        let task = tokio::task::spawn_blocking(move || {
+            let step = stepper.step(&tenant, &journal, &host);
+            (journal, step)
+        });
+        let waited = tokio::select! {
+            done = task => match done {
+                Ok((journal, step)) => Waited::Stepped(journal, step),
+                Err(error) => {
+                    tracing::error!(run = %driven.lease.run, %error, "a step panicked");
+                    Waited::Broke("step_panicked", "a step of the run broke off; see the server's log".to_owned())
                 }
-                if rests {
-                    return Ok(());
-                }
-                journal.push(entry.payload);
+            },
+            () = self.lease_lost(&driven.lease) => Waited::Lost,
+            () = tokio::time::sleep(self.rules.step) => {
+                let message = format!("a step took longer than {} s", self.rules.step.as_secs());
+                Waited::Broke("step_timeout", message)
             }
-            Step::Retry(why) => return Err(StoreError::Conflict(why)),
-            Step::Wait | Step::Done => {
-                let mut tx = store.begin(lease.tenant).await?;
-                tx.hold(&lease).await?;
-                tx.dequeue(lease.run).await?;
-                return tx.commit().await;
+        };
+        // Whoever goes on without the result tells the step to stop.
+        cancel.store(true, Ordering::Relaxed);
+        waited
+    }
+
+    /// Prolongs a lease until it is lost. Ends then.
+    async fn lease_lost(&self, lease: &Lease) {
+        let mut beaten = Instant::now();
+        let mut wakes = self.store.wakes();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(self.rules.poll) => {}
+                wake = wakes.recv() => if wake.is_ok_and(|wake| wake.run != lease.run) { continue },
+            }
+            let kept = if beaten.elapsed() >= self.rules.lease / 3 {
+                beaten = Instant::now();
+                self.store.heartbeat(lease, self.rules.lease).await
+            } else {
+                self.store.holds(lease).await
+            };
+            if matches!(kept, Ok(false)) {
+                return;
             }
         }
     }
 }
 
-/// Appends under the lease; true when the worker has nothing more to do.
-async fn append(store: &Store, lease: Lease, entry: &Entry) -> Result<bool, StoreError> {
-    let mut tx = store.begin(lease.tenant).await?;
-    tx.hold(&lease).await?;
-    tx.append_event(lease.run, &entry.kind, &entry.payload).await?;
-    if entry.kind == "plan.made" {
-        meter(&mut tx, lease, &entry.payload).await?;
-    }
-    let status = status_after(&entry.kind);
-    if entry.kind == "approval.requested" {
-        ask(&mut tx, lease, &entry.payload).await?;
-    }
-    tx.set_status(lease.run, status).await?;
-    let rests = status != Status::Running;
-    if rests {
-        tx.dequeue(lease.run).await?;
-    }
-    tx.commit().await?;
-    Ok(rests)
+/// Where a journal stands when a step begins.
+struct Situation {
+    /// Position of the call under way; `None` while planning.
+    index: Option<i64>,
+    /// Further tries of it so far.
+    tries: u32,
 }
 
-/// Notes which planner decided and what the plan used.
-async fn meter(tx: &mut TenantTx, lease: Lease, payload: &Value) -> Result<(), StoreError> {
-    let plan = payload.get("plan").unwrap_or(&Value::Null);
-    let count = |name: &str| plan.get(name).and_then(Value::as_i64).unwrap_or_default();
-    let calls = plan.get("calls").and_then(Value::as_array).map_or(0, Vec::len);
-    let ms = plan.get("ms").and_then(Value::as_f64).unwrap_or_default();
-    if let Some(model) = plan.get("model").and_then(Value::as_str) {
-        tx.set_model(lease.run, model).await?;
+impl Situation {
+    fn of(journal: &[Value]) -> Self {
+        let text = |event: &Value, name: &str| {
+            event.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let last = journal.last().unwrap_or(&Value::Null);
+        let calls = matches!(
+            text(last, "type").as_str(),
+            "call.started" | "step.retried" | "outcome.settled"
+        );
+        let index = last.get("index").and_then(Value::as_i64).filter(|_| calls);
+        let again = journal.iter().filter(|event| {
+            text(event, "type") == "step.retried"
+                && event.get("index").and_then(Value::as_i64) == index
+        });
+        Self { index, tries: u32::try_from(again.count()).unwrap_or(u32::MAX) }
     }
-    let calls = i32::try_from(calls).unwrap_or(i32::MAX);
-    tx.record_usage(lease.run, calls, count("prompt_tokens"), count("decoded_tokens"), ms).await
-}
 
-async fn ask(tx: &mut TenantTx, lease: Lease, payload: &Value) -> Result<(), StoreError> {
-    let text = |name: &str| payload.get(name).and_then(Value::as_str).unwrap_or_default();
-    let index = payload.get("index").and_then(Value::as_i64).unwrap_or_default();
-    let index = i32::try_from(index).unwrap_or(i32::MAX);
-    let arguments = payload.get("arguments").unwrap_or(&Value::Null);
-    let because = match text("because") {
-        "" => "act",
-        because => because,
-    };
-    let sha256 = text("arguments_sha256");
-    tx.request_approval(lease.run, index, text("tool"), arguments, sha256, because).await
-}
-
-/// Returns where a run stands after an event.
-pub fn status_after(kind: &str) -> Status {
-    match kind {
-        "approval.requested" => Status::WaitingApproval,
-        "run.asked" => Status::WaitingInput,
-        "run.answered" => Status::Done,
-        "run.refused" => Status::Refused,
-        "run.failed" => Status::Failed,
-        "run.cancelled" => Status::Cancelled,
-        _ => Status::Running,
+    /// What follows on a step that broke: another try, or the end.
+    fn after_break(&self, code: &str, message: String) -> Entry {
+        if self.tries >= MAX_RETRIES {
+            return Entry::failed(
+                code,
+                format!("{message}; it was tried {} times", self.tries + 1),
+            );
+        }
+        let mut payload = json!({
+            "type": "step.retried", "attempt": self.tries + 1, "code": code, "message": message,
+        });
+        if let Some(index) = self.index {
+            payload["index"] = json!(index);
+        }
+        Entry { kind: "step.retried".to_owned(), payload }
     }
 }

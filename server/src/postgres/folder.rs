@@ -115,6 +115,12 @@ pub(super) fn postmaster(data: &Path) -> Option<u32> {
     std::fs::read_to_string(data.join("postmaster.pid")).ok()?.lines().next()?.trim().parse().ok()
 }
 
+/// Tells whether the lock file names a living process.
+pub(super) fn is_held(data: &Path) -> bool {
+    let found = postmaster(data).is_some_and(|pid| Path::new(&format!("/proc/{pid}")).exists());
+    found && !held_by_zombie(data)
+}
+
 /// Tells whether the lock file names a process that is dead but not yet reaped.
 pub(super) fn held_by_zombie(data: &Path) -> bool {
     let Some(pid) = postmaster(data) else { return false };

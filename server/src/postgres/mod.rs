@@ -92,6 +92,7 @@ pub struct Cluster {
     child: Option<std::process::Child>,
     data: PathBuf,
     socket: PathBuf,
+    log: PathBuf,
 }
 
 impl Cluster {
@@ -104,11 +105,34 @@ impl Cluster {
         let data = root.join("postgres");
         let socket = folder::socket_folder(root, &user)?;
         let log = root.join("postgres.log");
-        let mut cluster = Self { child: None, data, socket };
+        let mut cluster = Self { child: None, data, socket, log };
+        cluster.launch(user).await?;
+        Ok(cluster)
+    }
+
+    /// Starts the cluster again if its server has died; `true` when it had.
+    ///
+    /// # Errors
+    /// [`ClusterError`] when it cannot be started now; it may be tried again.
+    pub async fn revive(&mut self) -> Result<bool, ClusterError> {
+        let died = match self.child.as_mut() {
+            Some(child) => child.try_wait().map_err(io("waiting for postgres"))?.is_some(),
+            None => !folder::is_held(&self.data),
+        };
+        if died {
+            self.child = None;
+            self.launch(process::User::choose()?).await?;
+        }
+        Ok(died)
+    }
+
+    async fn launch(&mut self, user: process::User) -> Result<(), ClusterError> {
+        let cluster = self;
         if cluster.data.join("PG_VERSION").exists() && cluster.answers().await {
-            return Ok(cluster);
+            return Ok(());
         }
         let bin = binaries::find()?;
+        let log = cluster.log.clone();
         let (data, socket) = (cluster.data.clone(), cluster.socket.clone());
         if !data.join("PG_VERSION").exists() {
             let bin = bin.clone();
@@ -122,7 +146,7 @@ impl Cluster {
         cluster.child = Some(process::spawn(&bin, &cluster.data, &socket, &log, &user)?);
         while tokio::time::Instant::now() < deadline {
             if cluster.answers().await {
-                return Ok(cluster);
+                return Ok(());
             }
             if let Some(child) = cluster.child.as_mut()
                 && child.try_wait().map_err(io("waiting for postgres"))?.is_some()

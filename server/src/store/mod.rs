@@ -9,6 +9,7 @@
 //! then needs no database.
 
 mod approval;
+mod budget;
 mod dataset;
 mod document;
 mod effect;
@@ -17,9 +18,12 @@ mod model;
 mod model_job;
 mod queue;
 mod run;
+mod schedule;
 mod secret;
 mod shadow;
+mod switch;
 mod tenant;
+mod thread;
 mod training;
 
 use std::str::FromStr;
@@ -34,17 +38,21 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 pub use approval::{Approval, Decided};
+pub use budget::{Amounts, Budget, Exceeded, NewBudget, Period, Price, Resource};
 pub use dataset::{Dataset, NewVersion, Wanted};
 pub use document::Document;
-pub use effect::EffectRecord;
+pub use effect::{EffectRecord, NewEffect};
 pub use import::Import;
 pub use model::{Model, ModelState, NewModel, Promotion};
 pub use model_job::ModelJob;
 pub use queue::{Lease, QueueDepth};
 pub use run::{NewRun, Page, Run, RunEvent, RunFilter, Status, Usage};
+pub use schedule::{Due, NewSchedule, Schedule, Start, StartOutcome};
 pub use secret::{Secret, hash_of};
 pub use shadow::{ShadowCounts, ShadowPlan};
+pub use switch::{Switch, SwitchScope};
 pub use tenant::{ApiKey, FoundKey, Membership, NewTenant, Session, Tenant};
+pub use thread::{Busy, Thread};
 pub use training::{Allowed, JudgedRun, Judgement, RunSource, Verdict};
 
 /// Identifier of a tenant.
@@ -89,6 +97,16 @@ pub enum StoreError {
     /// The same key was used for something else, or the state does not allow the change.
     #[error("{0}")]
     Conflict(String),
+    /// The thread has an open run, and the new one is not to wait for it.
+    #[error(
+        "the thread `{thread}` has an open run ({run}); wait for it, cancel it, or send `\"busy\": \"queue\"`"
+    )]
+    Busy {
+        /// Name of the thread.
+        thread: String,
+        /// The open run.
+        run: RunId,
+    },
     /// A stored value does not read as what it should be.
     #[error("a stored {what} is damaged: {message}")]
     Damaged {
@@ -97,6 +115,30 @@ pub enum StoreError {
         /// What is wrong with it.
         message: String,
     },
+}
+
+impl StoreError {
+    /// Tells whether the same may succeed later without anybody doing anything: the database is away
+    /// for a while, or another writer was in the way.
+    ///
+    /// # Source
+    /// PostgreSQL, Appendix A: classes 08, 40, 53, 55 and 57 of SQLSTATE.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(error)) => error.code().is_some_and(|code| {
+                ["08", "40", "53", "55", "57"].iter().any(|class| code.starts_with(class))
+            }),
+            Self::Database(error) => matches!(
+                error,
+                sqlx::Error::Io(_)
+                    | sqlx::Error::Protocol(_)
+                    | sqlx::Error::PoolTimedOut
+                    | sqlx::Error::WorkerCrashed
+                    | sqlx::Error::Tls(_)
+            ),
+            _ => false,
+        }
+    }
 }
 
 /// Where the database is: one address for the owner and one for the running server.

@@ -1,4 +1,8 @@
 //! The queue of runs: leases, heartbeats and fencing, across tenants, without payload.
+//!
+//! Every claim has a token of its own, and every write of a worker is made under it: a worker that
+//! slept past its lease finds another token there and writes nothing. Times are the database's, so
+//! the clocks of the machines do not matter.
 
 use std::time::Duration;
 
@@ -13,9 +17,9 @@ pub struct Lease {
     pub tenant: TenantId,
     /// The run.
     pub run: RunId,
-    /// The worker that holds it.
-    pub owner: Uuid,
-    /// Fencing token: grows with each claim.
+    /// Fencing token, made for this claim.
+    pub token: Uuid,
+    /// Claims of the run since it was queued or made progress, this one included.
     pub attempt: i32,
 }
 
@@ -33,11 +37,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn claim_run(
-        &self,
-        owner: Uuid,
-        lease: Duration,
-    ) -> Result<Option<Lease>, StoreError> {
+    pub async fn claim_run(&self, lease: Duration) -> Result<Option<Lease>, StoreError> {
+        let token = Uuid::now_v7();
         let row: Option<(Uuid, Uuid, i32)> = sqlx::query_as(
             "update run_queue set lease_owner = $1, attempt = attempt + 1,
                     lease_until = now() + make_interval(secs => $2)
@@ -47,11 +48,11 @@ impl Store {
                  order by ready_at, run_id for update skip locked limit 1)
              returning tenant_id, run_id, attempt",
         )
-        .bind(owner)
+        .bind(token)
         .bind(lease.as_secs_f64())
         .fetch_optional(&self.pool)
         .await?;
-        Ok(row.map(|(tenant, run, attempt)| Lease { tenant, run, owner, attempt }))
+        Ok(row.map(|(tenant, run, attempt)| Lease { tenant, run, token, attempt }))
     }
 
     /// Prolongs a lease; `false` when it was lost and the holder must stop.
@@ -60,37 +61,69 @@ impl Store {
     /// [`StoreError::Database`].
     pub async fn heartbeat(&self, held: &Lease, lease: Duration) -> Result<bool, StoreError> {
         let kept = sqlx::query(
-            "update run_queue set lease_until = now() + make_interval(secs => $5)
-             where tenant_id = $1 and run_id = $2 and lease_owner = $3 and attempt = $4",
+            "update run_queue set lease_until = now() + make_interval(secs => $4)
+             where tenant_id = $1 and run_id = $2 and lease_owner = $3",
         )
         .bind(held.tenant)
         .bind(held.run)
-        .bind(held.owner)
-        .bind(held.attempt)
+        .bind(held.token)
         .bind(lease.as_secs_f64())
         .execute(&self.pool)
         .await?;
         Ok(kept.rows_affected() == 1)
     }
 
-    /// Gives a run back to be claimed again after `delay`.
+    /// Tells whether a lease still holds; writes nothing.
     ///
     /// # Errors
     /// [`StoreError::Database`].
-    pub async fn retry_later(&self, held: &Lease, delay: Duration) -> Result<(), StoreError> {
-        sqlx::query(
-            "update run_queue set lease_owner = null, lease_until = null,
-                    ready_at = now() + make_interval(secs => $5)
-             where tenant_id = $1 and run_id = $2 and lease_owner = $3 and attempt = $4",
+    pub async fn holds(&self, held: &Lease) -> Result<bool, StoreError> {
+        let found: Option<i32> = sqlx::query_scalar(
+            "select 1 from run_queue where tenant_id = $1 and run_id = $2 and lease_owner = $3",
         )
         .bind(held.tenant)
         .bind(held.run)
-        .bind(held.owner)
-        .bind(held.attempt)
+        .bind(held.token)
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(found.is_some())
+    }
+
+    /// Gives a run back to be claimed again after `delay`; `false` when the lease was lost.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn retry_later(&self, held: &Lease, delay: Duration) -> Result<bool, StoreError> {
+        let given = sqlx::query(
+            "update run_queue set lease_owner = null, lease_until = null,
+                    ready_at = now() + make_interval(secs => $4)
+             where tenant_id = $1 and run_id = $2 and lease_owner = $3",
+        )
+        .bind(held.tenant)
+        .bind(held.run)
+        .bind(held.token)
         .bind(delay.as_secs_f64())
         .execute(&self.pool)
         .await?;
-        Ok(())
+        Ok(given.rows_affected() == 1)
+    }
+
+    /// Notes how long the journal is, and returns the claims since it last grew, this one included.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] ⇐ the lease was lost; [`StoreError::Database`].
+    pub async fn note_progress(&self, held: &Lease, events: i64) -> Result<i32, StoreError> {
+        let attempt: Option<i32> = sqlx::query_scalar(
+            "update run_queue set attempt = case when seen < $4 then 1 else attempt end, seen = $4
+             where tenant_id = $1 and run_id = $2 and lease_owner = $3 returning attempt",
+        )
+        .bind(held.tenant)
+        .bind(held.run)
+        .bind(held.token)
+        .bind(events)
+        .fetch_optional(&self.pool)
+        .await?;
+        attempt.ok_or_else(lost)
     }
 
     /// Counts what waits and what is held.
@@ -106,6 +139,10 @@ impl Store {
         .await?;
         Ok(QueueDepth { waiting, leased })
     }
+}
+
+fn lost() -> StoreError {
+    StoreError::Conflict("the lease was lost".to_owned())
 }
 
 impl TenantTx {
@@ -135,16 +172,34 @@ impl TenantTx {
     /// [`StoreError::Conflict`] ⇐ the lease was lost to another worker.
     pub async fn hold(&mut self, lease: &Lease) -> Result<(), StoreError> {
         let held: Option<i32> = sqlx::query_scalar(
-            "select 1 from run_queue where tenant_id = $1 and run_id = $2
-               and lease_owner = $3 and attempt = $4 for update",
+            "select 1 from run_queue
+             where tenant_id = $1 and run_id = $2 and lease_owner = $3 for update",
         )
         .bind(self.tenant)
         .bind(lease.run)
-        .bind(lease.owner)
-        .bind(lease.attempt)
+        .bind(lease.token)
         .fetch_optional(&mut *self.tx)
         .await?;
-        held.map(|_| ()).ok_or_else(|| StoreError::Conflict("the lease was lost".to_owned()))
+        held.map(|_| ()).ok_or_else(lost)
+    }
+
+    /// Gives a run that this transaction holds back, to be claimed again after `delay`.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn give_back(&mut self, lease: &Lease, delay: Duration) -> Result<(), StoreError> {
+        sqlx::query(
+            "update run_queue set lease_owner = null, lease_until = null,
+                    ready_at = now() + make_interval(secs => $4)
+             where tenant_id = $1 and run_id = $2 and lease_owner = $3",
+        )
+        .bind(self.tenant)
+        .bind(lease.run)
+        .bind(lease.token)
+        .bind(delay.as_secs_f64())
+        .execute(&mut *self.tx)
+        .await?;
+        Ok(())
     }
 
     /// Takes a run out of the queue: it ended, waits for a person, or was cancelled.

@@ -7,7 +7,7 @@ use sqlx::FromRow;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{RunId, RunSource, StoreError, TenantTx, instant};
+use super::{RunId, RunSource, StoreError, TenantTx, Thread, instant};
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Status {
     Running,
     /// A person must approve a call.
     WaitingApproval,
+    /// A person must say whether an effect happened.
+    WaitingOutcome,
     /// Ended with a question.
     WaitingInput,
     /// Ended with an answer.
@@ -31,10 +33,11 @@ pub enum Status {
 }
 
 impl Status {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Queued,
         Self::Running,
         Self::WaitingApproval,
+        Self::WaitingOutcome,
         Self::WaitingInput,
         Self::Done,
         Self::Refused,
@@ -48,6 +51,7 @@ impl Status {
             Self::Queued => "queued",
             Self::Running => "running",
             Self::WaitingApproval => "waiting_approval",
+            Self::WaitingOutcome => "waiting_outcome",
             Self::WaitingInput => "waiting_input",
             Self::Done => "done",
             Self::Refused => "refused",
@@ -63,7 +67,12 @@ impl Status {
 
     /// Tells whether nothing can follow.
     pub fn is_final(self) -> bool {
-        !matches!(self, Self::Queued | Self::Running | Self::WaitingApproval)
+        !matches!(self, Self::Queued | Self::Running) && !self.waits()
+    }
+
+    /// Tells whether a person must act before anything follows.
+    pub fn waits(self) -> bool {
+        matches!(self, Self::WaitingApproval | Self::WaitingOutcome)
     }
 }
 
@@ -82,6 +91,8 @@ pub struct NewRun {
     pub source: RunSource,
     /// Key under which the run is made at most once.
     pub idempotency_key: Option<String>,
+    /// Thread whose runs are driven one at a time, if it belongs to one.
+    pub thread: Option<Thread>,
     /// `type` of the first event.
     pub first_type: &'static str,
     /// The first event.
@@ -105,6 +116,8 @@ pub struct Run {
     pub status: Status,
     /// Version of the planner, once planned.
     pub model: Option<String>,
+    /// Thread that it belongs to.
+    pub thread: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it ended.
@@ -168,6 +181,7 @@ struct Row {
     lang: String,
     status: String,
     model: Option<String>,
+    thread: Option<String>,
     created_at: OffsetDateTime,
     finished_at: Option<OffsetDateTime>,
 }
@@ -184,6 +198,7 @@ impl Row {
             lang: self.lang,
             status,
             model: self.model,
+            thread: self.thread,
             created_at: instant(self.created_at),
             finished_at: self.finished_at.map(instant),
         })
@@ -200,17 +215,18 @@ fn page(rows: Vec<Row>, limit: u16) -> Result<Page<Run>, StoreError> {
 }
 
 impl TenantTx {
-    /// Makes a run, its first event and its place in the queue. With a known idempotency key the
-    /// earlier run is returned and `false`.
+    /// Makes a run, its first event and its place in the queue, behind an open run of its thread. With
+    /// a known idempotency key the earlier run is returned and `false`.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] ⇐ the key was used with another request.
+    /// [`StoreError::Conflict`] ⇐ the key was used with another request; [`StoreError::Busy`] ⇐ its
+    /// thread has an open run and the run is not to wait.
     pub async fn create_run(&mut self, new: &NewRun) -> Result<(RunId, bool), StoreError> {
         let id = Uuid::now_v7();
         let digest = hex::encode(Sha256::digest(format!("{}\n{}", new.agent, new.request)));
         let made = sqlx::query(
-            "insert into run (tenant_id, run_id, agent, pack, request, lang, status, idempotency_key, request_sha256, source)
-             values ($1, $2, $3, $4, $5, $6, 'queued', $7, $8, $9) on conflict (tenant_id, idempotency_key) do nothing",
+            "insert into run (tenant_id, run_id, agent, pack, request, lang, status, idempotency_key, request_sha256, source, thread)
+             values ($1, $2, $3, $4, $5, $6, 'queued', $7, $8, $9, $10) on conflict (tenant_id, idempotency_key) do nothing",
         )
         .bind(self.tenant)
         .bind(id)
@@ -221,6 +237,7 @@ impl TenantTx {
         .bind(&new.idempotency_key)
         .bind(&digest)
         .bind(new.source.name())
+        .bind(new.thread.as_ref().map(|thread| &thread.name))
         .execute(&mut *self.tx)
         .await?;
         if made.rows_affected() == 0 {
@@ -242,7 +259,13 @@ impl TenantTx {
             first.insert("run".to_owned(), Value::String(id.to_string()));
         }
         self.append_event(id, new.first_type, &first).await?;
-        self.enqueue(id).await?;
+        let waits = match &new.thread {
+            Some(thread) => self.enter_thread(id, thread).await?,
+            None => false,
+        };
+        if !waits {
+            self.enqueue(id).await?;
+        }
         Ok((id, true))
     }
 
@@ -252,7 +275,7 @@ impl TenantTx {
     /// [`StoreError::NotFound`] ⇐ absent or another tenant's, alike.
     pub async fn get_run(&mut self, run: RunId) -> Result<Run, StoreError> {
         let row: Option<Row> = sqlx::query_as(
-            "select run_id, agent, pack, request, lang, status, model, created_at, finished_at
+            "select run_id, agent, pack, request, lang, status, model, thread, created_at, finished_at
              from run where tenant_id = $1 and run_id = $2",
         )
         .bind(self.tenant)
@@ -269,7 +292,7 @@ impl TenantTx {
     /// [`StoreError::NotFound`] ⇐ absent or another tenant's, alike.
     pub async fn lock_run(&mut self, run: RunId) -> Result<Run, StoreError> {
         let row: Option<Row> = sqlx::query_as(
-            "select run_id, agent, pack, request, lang, status, model, created_at, finished_at
+            "select run_id, agent, pack, request, lang, status, model, thread, created_at, finished_at
              from run where tenant_id = $1 and run_id = $2 for update",
         )
         .bind(self.tenant)
@@ -289,7 +312,7 @@ impl TenantTx {
         limit: u16,
     ) -> Result<Page<Run>, StoreError> {
         let rows: Vec<Row> = sqlx::query_as(
-            "select run_id, agent, pack, request, lang, status, model, created_at, finished_at
+            "select run_id, agent, pack, request, lang, status, model, thread, created_at, finished_at
              from run where tenant_id = $1 and ($2::uuid is null or run_id < $2)
              order by run_id desc limit $3",
         )
@@ -311,7 +334,7 @@ impl TenantTx {
         limit: u16,
     ) -> Result<Page<Run>, StoreError> {
         let rows: Vec<Row> = sqlx::query_as(
-            "select run_id, agent, pack, request, lang, status, model, created_at, finished_at
+            "select run_id, agent, pack, request, lang, status, model, thread, created_at, finished_at
              from run
              where tenant_id = $1
                and ($2::uuid is null or ($5 and run_id > $2) or (not $5 and run_id < $2))
@@ -389,24 +412,51 @@ impl TenantTx {
             .collect())
     }
 
-    /// Sets where a run stands; a final status also sets when it ended.
+    /// Sets where a run stands. A final status also sets when it ended, frees what it had reserved
+    /// and lets the next run of its thread go on.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] ⇐ absent or another tenant's run.
     pub async fn set_status(&mut self, run: RunId, status: Status) -> Result<(), StoreError> {
-        let done = sqlx::query(
+        let thread: Option<Option<String>> = sqlx::query_scalar(
             "update run set status = $3,
                     finished_at = case when $4 then coalesce(finished_at, now()) end
-             where tenant_id = $1 and run_id = $2",
+             where tenant_id = $1 and run_id = $2 returning thread",
         )
         .bind(self.tenant)
         .bind(run)
         .bind(status.name())
         .bind(status.is_final())
-        .execute(&mut *self.tx)
+        .fetch_optional(&mut *self.tx)
         .await?;
         self.wake(run);
-        if done.rows_affected() == 0 { Err(StoreError::NotFound("run")) } else { Ok(()) }
+        let thread = thread.ok_or(StoreError::NotFound("run"))?;
+        if status.is_final() {
+            self.release_budget(run).await?;
+            if let Some(thread) = thread {
+                self.advance_thread(&thread).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Cancels a run; `false` when it had ended, and nothing was changed.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] ⇐ absent or another tenant's run.
+    pub async fn cancel_run(&mut self, run: RunId, by: &str) -> Result<bool, StoreError> {
+        // Off the queue first, which waits for what a worker is writing: a worker that held the run
+        // then writes nothing more, and the status read next is the last one.
+        self.dequeue(run).await?;
+        if self.lock_run(run).await?.status.is_final() {
+            return Ok(false);
+        }
+        // What nobody approved must not be approved any more.
+        self.withdraw_approvals(run, by).await?;
+        let payload = serde_json::json!({ "type": "run.cancelled", "by": by });
+        self.append_event(run, "run.cancelled", &payload).await?;
+        self.set_status(run, Status::Cancelled).await?;
+        Ok(true)
     }
 
     /// Notes which planner decided.

@@ -1,0 +1,177 @@
+//! The connector: a service of the operator that makes the effects of `act` tools.
+//!
+//! Each effect is one `POST` of JSON with its key in `Idempotency-Key`. What an answer means is
+//! decided here once: done, refused, surely not done, or unknown. A connector that keeps to the key
+//! may be called again under the same key; any other is never called twice, and a person settles
+//! what is unknown.
+//!
+//! # Source
+//! RFC 9110, sections 9.2.2 and 15; IETF draft *The Idempotency-Key HTTP Header Field*.
+
+use std::time::Duration;
+
+use reqwest::{Client, StatusCode, redirect};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::store::TenantId;
+
+/// Longest time for one answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Longest answer that is read, bytes.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// What became of an effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Made {
+    /// It happened, under this identifier of the other system where it gave one.
+    Done(Option<String>),
+    /// It was refused for good.
+    Refused(String),
+    /// It surely did not happen; trying again may help.
+    NotDone(String),
+    /// It may have happened.
+    Unknown(String),
+}
+
+/// One effect to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Joint venture; part of the key, because keys are unique within one only.
+    pub tenant: TenantId,
+    /// Name of the tool.
+    pub tool: &'a str,
+    /// What is to be done.
+    pub arguments: &'a serde_json::Value,
+    /// Key of the ledger.
+    pub key: &'a str,
+    /// Identifier that the ledger gave.
+    pub reference: &'a str,
+}
+
+/// A configured connector.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    url: String,
+    keyed: bool,
+    client: Client,
+}
+
+impl Connector {
+    /// Prepares calls of `url`. `keyed` says that it makes each key's effect once, however often it
+    /// is called.
+    ///
+    /// # Errors
+    /// What is wrong with the address.
+    pub fn new(url: &str, keyed: bool) -> Result<Self, String> {
+        let parsed = reqwest::Url::parse(url).map_err(|error| format!("`{url}`: {error}"))?;
+        if !matches!(parsed.scheme(), "http" | "https") {
+            return Err(format!("`{url}`: the connector is called over http or https"));
+        }
+        let client = Client::builder()
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .timeout(PATIENCE)
+            .build()
+            .map_err(|error| error.to_string())?;
+        Ok(Self { url: url.to_owned(), keyed, client })
+    }
+
+    /// Tells whether a key's effect happens once however often it is asked for.
+    pub fn is_keyed(&self) -> bool {
+        self.keyed
+    }
+
+    /// Makes an effect.
+    pub async fn make(&self, wanted: Wanted<'_>) -> Made {
+        let key = format!("{}/{}", wanted.tenant, wanted.key);
+        let body = json!({
+            "tool": wanted.tool, "arguments": wanted.arguments, "idempotency_key": key,
+            "reference": wanted.reference,
+        });
+        let sent = self.client.post(&self.url).header("idempotency-key", &key).json(&body).send();
+        let mut answer = match sent.await {
+            Ok(answer) => answer,
+            // Nothing was sent where no connection stood.
+            Err(error) if error.is_connect() => {
+                return Made::NotDone(format!("the connector cannot be reached: {error}"));
+            }
+            Err(error) => return Made::Unknown(format!("the connector did not answer: {error}")),
+        };
+        let status = answer.status();
+        let mut text = Vec::new();
+        while let Ok(Some(chunk)) = answer.chunk().await {
+            text.extend_from_slice(&chunk);
+            if text.len() > MAX_ANSWER {
+                break;
+            }
+        }
+        judged(status, &text)
+    }
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    reference: Option<String>,
+}
+
+/// Says what an answer means. A success counts even where its body does not read.
+fn judged(status: StatusCode, body: &[u8]) -> Made {
+    let said = || {
+        let text = String::from_utf8_lossy(body);
+        format!("the connector answered {status}: {}", text.chars().take(200).collect::<String>())
+    };
+    match status.as_u16() {
+        200..300 => {
+            let answer = serde_json::from_slice::<Answer>(body).ok();
+            Made::Done(answer.and_then(|answer| answer.reference))
+        }
+        // Not begun: too early, too many, or not serving.
+        425 | 429 | 503 => Made::NotDone(said()),
+        // 409: the same key is under way there.
+        408 | 409 | 300..400 | 500.. => Made::Unknown(said()),
+        _ => Made::Refused(said()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_that_leaves_no_doubt_counts_as_done_or_not_done() {
+        for (status, body, made) in [
+            (201, r#"{"reference": "R-1"}"#, Made::Done(Some("R-1".to_owned()))),
+            (200, "not json", Made::Done(None)),
+        ] {
+            assert_eq!(judged(StatusCode::from_u16(status).unwrap(), body.as_bytes()), made);
+        }
+        for (status, class) in [
+            (400, "refused"),
+            (404, "refused"),
+            (408, "unknown"),
+            (409, "unknown"),
+            (302, "unknown"),
+            (429, "not done"),
+            (500, "unknown"),
+            (502, "unknown"),
+            (503, "not done"),
+        ] {
+            let found = match judged(StatusCode::from_u16(status).unwrap(), b"") {
+                Made::Done(_) => "done",
+                Made::Refused(_) => "refused",
+                Made::NotDone(_) => "not done",
+                Made::Unknown(_) => "unknown",
+            };
+            assert_eq!(found, class, "{status}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused_at_the_start() {
+        assert!(Connector::new("ftp://x", true).is_err());
+        assert!(Connector::new("nowhere", true).is_err());
+        assert!(Connector::new("http://127.0.0.1:1/effects", false).is_ok());
+    }
+}

@@ -55,7 +55,7 @@ async fn one_crash(rig: &Rig, point: &str) -> bool {
     let begun = Instant::now();
     while !server.has_ended() {
         assert!(begun.elapsed() < Duration::from_secs(60), "{point} was never passed");
-        drop(rig.approve_all().await);
+        let _ = rig.approve_all().await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let server = rig.start(&[]).await;
@@ -65,7 +65,7 @@ async fn one_crash(rig: &Rig, point: &str) -> bool {
     let mut asked = false;
     let begun = Instant::now();
     loop {
-        drop(rig.approve_all().await);
+        let _ = rig.approve_all().await;
         let view = rig.get(&format!("/v1/runs/{id}")).await.unwrap();
         match view["status"].as_str().unwrap() {
             "done" => break,
@@ -156,31 +156,33 @@ async fn a_paused_replica_is_overtaken_and_what_it_does_later_is_fenced_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_database_is_told_as_503_and_work_goes_on_once_it_is_back() {
-    let rig = Rig::private().await;
-    let server = rig.start(&[]).await;
-    let run = rig.ask("before").await.unwrap();
-    let id = run["id"].as_str().unwrap().to_owned();
-    rig.until(&id, "waiting_approval").await;
-    rig.kill_database();
-    let killed = Instant::now();
-    let mut told = false;
-    loop {
-        let (status, problem) = rig.raw_get("/v1/runs").await.expect("the server stays up");
-        if status == 200 {
-            break;
+    for rig in [Rig::private().await, Rig::new(Kind::Keyed).await] {
+        let server = rig.start(&[]).await;
+        let run = rig.ask("before").await.unwrap();
+        let id = run["id"].as_str().unwrap().to_owned();
+        rig.until(&id, "waiting_approval").await;
+        rig.kill_database();
+        if rig.is_shared() {
+            // While nobody starts it again, every answer is a problem document.
+            for path in ["/v1/runs", "/v1/approvals", "/v1/me"] {
+                let (status, problem) = rig.raw_get(path).await.expect("the server stays up");
+                assert_eq!((status, &problem["code"]), (503, &json!("store_unavailable")));
+            }
+            rig.revive_database().await;
         }
-        assert_eq!((status, &problem["code"]), (503, &json!("store_unavailable")), "{problem}");
-        told = true;
-        assert!(killed.elapsed() < Duration::from_secs(10), "it did not come back in 10 s");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        let back = Instant::now();
+        while rig.raw_get("/v1/runs").await.expect("the server stays up").0 != 200 {
+            assert!(back.elapsed() < Duration::from_secs(10), "it did not come back in 10 s");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        println!("answers again after {:.1} s", back.elapsed().as_secs_f64());
+        rig.until_done(&id).await;
+        rig.check(&id, "a killed database").await;
+        let after = rig.ask("after").await.unwrap();
+        rig.until_done(after["id"].as_str().unwrap()).await;
+        drop(server);
+        rig.close().await;
     }
-    println!("back after {:.1} s, 503 seen: {told}", killed.elapsed().as_secs_f64());
-    rig.until_done(&id).await;
-    rig.check(&id, "a killed database").await;
-    let after = rig.ask("after").await.unwrap();
-    rig.until_done(after["id"].as_str().unwrap()).await;
-    drop(server);
-    rig.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,4 +216,47 @@ async fn a_stop_lets_requests_end_and_another_replica_takes_the_runs() {
     }
     drop(second);
     rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_new_work_and_loses_none_that_was_taken() {
+    let Some(rig) = Rig::on_small_disk().await else {
+        println!("left out: this user may not mount a small disk");
+        return;
+    };
+    let server = rig.start(&[]).await;
+    let mut taken = vec!["early".to_owned()];
+    rig.ask("early").await.unwrap();
+    rig.fill_disk();
+    let mut refused = 0;
+    for number in 0..60 {
+        let key = format!("full-{number}");
+        let (status, problem) = rig.try_ask(&key).await.expect("the server stays up");
+        if status == 202 {
+            taken.push(key);
+        } else {
+            assert_eq!((status, &problem["code"]), (503, &json!("store_unavailable")), "{problem}");
+            refused += 1;
+            if refused == 5 {
+                break;
+            }
+        }
+    }
+    assert!(refused > 0, "the disk was not full");
+    rig.empty_disk();
+    let freed = Instant::now();
+    while !matches!(rig.try_ask("late").await, Some((202 | 200, _))) {
+        assert!(freed.elapsed() < Duration::from_secs(10), "it did not come back in 10 s");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    println!("{} runs taken, {refused} refused, back after {:?}", taken.len(), freed.elapsed());
+    taken.push("late".to_owned());
+    for key in &taken {
+        let run = rig.ask(key).await.unwrap();
+        let id = run["id"].as_str().unwrap();
+        rig.until_done(id).await;
+        rig.check(id, "a full disk").await;
+    }
+    drop(server);
+    rig.unmount().await;
 }

@@ -8,6 +8,7 @@
 
 mod api;
 mod ask;
+mod backup;
 mod control;
 mod dashboard;
 mod datasets;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
@@ -15,6 +15,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use server::postgres::{Cluster, checked_folder};
 use server::store::Store;
+use tokio::sync::Mutex;
 
 use crate::support::{Folder, tessera};
 
@@ -40,7 +41,7 @@ struct Seen {
 
 #[derive(Clone)]
 struct Counter {
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<std::sync::Mutex<Seen>>,
     keyed: bool,
     delay_ms: Arc<AtomicU64>,
 }
@@ -120,13 +121,13 @@ struct Door {
 pub(super) struct Rig {
     folder: Folder,
     /// The database; `None` where the server has its own.
-    cluster: Option<(Cluster, String)>,
+    cluster: Option<(Mutex<Cluster>, String)>,
     kind: Kind,
     counter: Counter,
     connector: String,
-    door: Arc<Mutex<Door>>,
+    door: Arc<std::sync::Mutex<Door>>,
     http: reqwest::Client,
-    _database: Folder,
+    database: Folder,
 }
 
 /// Clients that ask one act after the other until they are stopped.
@@ -147,6 +148,8 @@ impl Customers {
     }
 }
 
+const ASK: &str = "/v1/agents/finance/runs";
+
 /// A joint venture's act: the run's own key is its idempotency key.
 fn request(key: &str) -> String {
     let number: u32 = key.bytes().map(u32::from).sum();
@@ -162,7 +165,7 @@ impl Rig {
         let database = Folder::new();
         let cluster = Cluster::start(&checked_folder(&database.path()).unwrap()).await.unwrap();
         let url = cluster.address().await.unwrap().owner;
-        Self::on(kind, Some((cluster, url)), database).await
+        Self::on(kind, Some((Mutex::new(cluster), url)), database).await
     }
 
     /// A rig whose server has a private database.
@@ -170,7 +173,42 @@ impl Rig {
         Self::on(Kind::Keyed, None, Folder::new()).await
     }
 
-    async fn on(kind: Kind, cluster: Option<(Cluster, String)>, database: Folder) -> Self {
+    /// A rig whose server and private database live on a disk of 200 MB; `None` where this user may
+    /// not mount one.
+    pub(super) async fn on_small_disk() -> Option<Self> {
+        let rig = Self::private().await;
+        let path = rig.folder.path();
+        std::fs::create_dir(&path).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=200m,mode=755", "tmpfs"])
+            .arg(&path)
+            .stderr(Stdio::null())
+            .status();
+        mounted.is_ok_and(|status| status.success()).then_some(rig)
+    }
+
+    /// Leaves no byte on the small disk.
+    pub(super) fn fill_disk(&self) {
+        let mut file = std::fs::File::create(self.folder.path().join("filler")).unwrap();
+        let mut block = vec![0_u8; 1 << 20];
+        while !block.is_empty() {
+            if std::io::Write::write_all(&mut file, &block).is_err() {
+                block.truncate(block.len() / 2);
+            }
+        }
+    }
+
+    pub(super) fn empty_disk(&self) {
+        std::fs::remove_file(self.folder.path().join("filler")).unwrap();
+    }
+
+    /// Takes the small disk away, once its server has ended.
+    pub(super) async fn unmount(self) {
+        drop(Command::new("umount").arg("-l").arg(self.folder.path()).status());
+        self.close().await;
+    }
+
+    async fn on(kind: Kind, cluster: Option<(Mutex<Cluster>, String)>, database: Folder) -> Self {
         let counter = Counter {
             seen: Arc::default(),
             keyed: kind == Kind::Keyed,
@@ -193,7 +231,7 @@ impl Rig {
             connector,
             door: Arc::default(),
             http,
-            _database: database,
+            database,
         }
     }
 
@@ -221,10 +259,10 @@ impl Rig {
                 let mut door = door.lock().unwrap();
                 if let Some((_, address)) = line.split_once("listens on http://") {
                     door.address = address.trim().to_owned();
-                    drop(ready.send(()));
+                    let _ = ready.send(());
                 } else if let Some((_, key)) = line.split_once("demo-finance\t") {
                     door.key = key.trim().to_owned();
-                    drop(ready.send(()));
+                    let _ = ready.send(());
                 }
             }
         });
@@ -269,6 +307,13 @@ impl Rig {
         ask(&self.http, &self.door(), key).await
     }
 
+    /// As [`Rig::ask`], with whatever status is answered.
+    pub(super) async fn try_ask(&self, key: &str) -> Option<(u16, Value)> {
+        let body = json!({ "request": request(key) }).to_string();
+        let headers = [("idempotency-key", key)];
+        self.call(reqwest::Method::POST, ASK, &headers, body).await
+    }
+
     /// Approves what waits and returns how many; `None` when the server does not answer.
     pub(super) async fn approve_all(&self) -> Option<usize> {
         approve_all(&self.http, &self.door()).await
@@ -287,7 +332,7 @@ impl Rig {
                     if ask(&http, &here, &key).await.is_some() {
                         asked.push(key);
                     }
-                    drop(approve_all(&http, &here).await);
+                    let _ = approve_all(&http, &here).await;
                     tokio::time::sleep(Duration::from_millis(400)).await;
                 }
                 // One that was sent and not acknowledged is asked again, as a client would.
@@ -323,7 +368,7 @@ impl Rig {
         let begun = Instant::now();
         let mut asked = false;
         loop {
-            drop(self.approve_all().await);
+            let _ = self.approve_all().await;
             let view = self.get(&format!("/v1/runs/{run}")).await.unwrap_or_default();
             match view["status"].as_str() {
                 Some("done") => return asked,
@@ -351,10 +396,9 @@ impl Rig {
 
     /// Returns the key of a run's effect as the connector sees it.
     async fn effect_key(&self, run: &str) -> String {
-        let me = self.get("/v1/effects").await.unwrap();
-        let line = me["effects"].as_array().unwrap().iter().find(|effect| effect["run"] == run);
-        let own = line.unwrap_or_else(|| panic!("the ledger has no line of run {run}"));
-        let own = own["idempotency_key"].as_str().unwrap().to_owned();
+        let view = self.get(&format!("/v1/runs/{run}")).await.unwrap();
+        let own = view["calls"][0]["arguments"]["idempotency_key"].as_str();
+        let own = own.unwrap_or_else(|| panic!("no call with a key: {view:#}")).to_owned();
         let seen = self.counter.seen.lock().unwrap();
         let found = seen.calls.keys().find(|key| key.ends_with(&format!("/{own}")));
         found.cloned().unwrap_or(own)
@@ -430,17 +474,33 @@ impl Rig {
         }
     }
 
-    /// Kills the server's private Postgres as `kill -9` does.
+    /// Kills Postgres as `kill -9` does: the shared one, or the server's own.
     pub(super) fn kill_database(&self) {
-        let file: PathBuf = self.folder.path().join("postgres/postmaster.pid");
+        let folder = if self.cluster.is_some() { &self.database } else { &self.folder };
+        let file: PathBuf = folder.path().join("postgres/postmaster.pid");
         let text = std::fs::read_to_string(file).unwrap();
         let pid = text.lines().next().unwrap().trim().to_owned();
         assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
     }
 
+    /// Whether the database is not the server's own.
+    pub(super) fn is_shared(&self) -> bool {
+        self.cluster.is_some()
+    }
+
+    /// Starts the shared Postgres again.
+    pub(super) async fn revive_database(&self) {
+        let begun = Instant::now();
+        let mut cluster = self.cluster.as_ref().unwrap().0.lock().await;
+        while !matches!(cluster.revive().await, Ok(true)) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "Postgres does not come back");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     pub(super) async fn close(self) {
         if let Some((cluster, _)) = self.cluster {
-            cluster.stop().await.unwrap();
+            cluster.into_inner().stop().await.unwrap();
         }
     }
 }
@@ -467,9 +527,8 @@ async fn call(
 
 async fn ask(http: &reqwest::Client, door: &Door, key: &str) -> Option<Value> {
     let body = json!({ "request": request(key) }).to_string();
-    let path = "/v1/agents/finance/runs";
     let headers = [("idempotency-key", key)];
-    let (status, run) = call(http, door, reqwest::Method::POST, path, &headers, body).await?;
+    let (status, run) = call(http, door, reqwest::Method::POST, ASK, &headers, body).await?;
     (status == 202 || status == 200).then_some(run)
 }
 

@@ -5,6 +5,7 @@
 
 mod admin;
 mod ask;
+mod backup;
 mod consent;
 mod control;
 mod dataset;
@@ -18,6 +19,7 @@ mod synth;
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -73,6 +75,16 @@ enum Command {
     /// List effects, and say what became of those that nobody knows about.
     #[command(subcommand)]
     Effect(control::EffectCommand),
+    /// Write everything that the server holds to an empty folder.
+    Backup {
+        /// The folder; it is made.
+        folder: PathBuf,
+    },
+    /// Restore a backup into an empty data folder or database.
+    Restore {
+        /// Folder of the backup.
+        folder: PathBuf,
+    },
     /// Make a one-time login link for a joint venture.
     Login {
         /// Name of the joint venture.
@@ -118,6 +130,9 @@ pub enum CliError {
     /// A pack does not keep what it promises; the faults were printed.
     #[error("these packs do not hold: {0}")]
     Judged(String),
+    /// A backup cannot be taken or put back.
+    #[error("{0}")]
+    Backup(String),
     /// Reading or writing failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -141,6 +156,7 @@ impl CliError {
             | Self::Planner(_)
             | Self::Run(_)
             | Self::Judged(_)
+            | Self::Backup(_)
             | Self::Io(_) => 1,
         }
     }
@@ -172,6 +188,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Switch(command) => control::switch(&cli.config, command).await,
             Command::Schedule(command) => control::schedule(&cli.config, command).await,
             Command::Effect(command) => control::effect(&cli.config, command).await,
+            Command::Backup { folder } => backup::backup(&cli.config, &folder).await,
+            Command::Restore { folder } => backup::restore(&cli.config, &folder).await,
             Command::Login { tenant } => admin::login(&cli.config, &tenant).await,
         }
     });

@@ -11,6 +11,7 @@ use super::CliError;
 /// An open store and what has to be stopped after it.
 pub(super) struct Opened {
     pub(super) store: Store,
+    address: Address,
     cluster: Option<Cluster>,
     _lock: Option<InstanceLock>,
     /// True for a database of its own, whose other users are not known.
@@ -25,6 +26,7 @@ pub(super) async fn open(config: &Config, alone: bool) -> Result<Opened, CliErro
         Store::migrate(&address).await?;
         return Ok(Opened {
             store: Store::connect(&address).await?,
+            address,
             cluster: None,
             _lock: None,
             external: true,
@@ -42,10 +44,48 @@ pub(super) async fn open(config: &Config, alone: bool) -> Result<Opened, CliErro
     let store = Store::connect(&address).await?;
     // Only who holds the folder's lock may stop the cluster.
     let cluster = lock.is_some().then_some(cluster);
-    Ok(Opened { store, cluster, _lock: lock, external: false })
+    Ok(Opened { store, address, cluster, _lock: lock, external: false })
+}
+
+/// A database that may be empty, and what has to be stopped after it.
+pub(super) struct Empty {
+    address: Address,
+    cluster: Option<Cluster>,
+    _lock: Option<InstanceLock>,
+}
+
+/// Opens a database as it is, without bringing its schema up to date, and keeps servers out.
+pub(super) async fn open_empty(config: &Config) -> Result<Empty, CliError> {
+    if let Some(url) = &config.database_url {
+        let address = Address { owner: url.clone(), runtime: url.clone() };
+        return Ok(Empty { address, cluster: None, _lock: None });
+    }
+    let root = checked_folder(&config.data_folder())?;
+    let lock = InstanceLock::take(&root)?;
+    let cluster = Cluster::start(&root).await?;
+    let address = cluster.address().await?;
+    Ok(Empty { address, cluster: Some(cluster), _lock: Some(lock) })
+}
+
+impl Empty {
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub(super) async fn close(self) -> Result<(), CliError> {
+        if let Some(cluster) = self.cluster {
+            cluster.stop().await?;
+        }
+        Ok(())
+    }
 }
 
 impl Opened {
+    /// Returns where the database is.
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// Starts the private cluster again whenever its server dies. Never ends.
     pub(super) async fn keep(&mut self) -> std::convert::Infallible {
         loop {

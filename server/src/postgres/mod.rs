@@ -86,6 +86,14 @@ pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Clus
     move |source| ClusterError::Io { what, source }
 }
 
+/// Returns the path of a client program of Postgres, such as `pg_dump`.
+///
+/// # Errors
+/// [`ClusterError::NoBinaries`] ⇐ none on this machine.
+pub fn program(name: &str) -> Result<PathBuf, ClusterError> {
+    Ok(binaries::find()?.join(name))
+}
+
 /// A running private cluster. [`Cluster::stop`] ends it; dropping leaves it to the next start.
 #[derive(Debug)]
 pub struct Cluster {

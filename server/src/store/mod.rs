@@ -9,6 +9,7 @@
 //! then needs no database.
 
 mod approval;
+mod backup;
 mod budget;
 mod dataset;
 mod document;
@@ -38,6 +39,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 pub use approval::{Approval, Decided};
+pub use backup::Snapshot;
 pub use budget::{Amounts, Budget, Exceeded, NewBudget, Period, Price, Resource};
 pub use dataset::{Dataset, NewVersion, Wanted};
 pub use document::Document;
@@ -181,18 +183,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Version`] ⇐ a server with a known leak; [`StoreError::Migration`].
     pub async fn migrate(address: &Address) -> Result<(), StoreError> {
+        Self::make_roles(address).await?;
         let mut owner = PgConnection::connect_with(&options(&address.owner)?).await?;
-        check_version(&mut owner).await?;
         sqlx::raw_sql(
             "do $$ begin
                 perform pg_advisory_xact_lock(7310977);
-                if not exists (select from pg_roles where rolname = 'tessera_owner') then
-                    create role tessera_owner nologin;
-                end if;
-                if not exists (select from pg_roles where rolname = 'tessera_rt') then
-                    create role tessera_rt login nosuperuser nobypassrls nocreatedb nocreaterole;
-                end if;
-                execute format('grant tessera_owner, tessera_rt to %I', current_user);
                 if not exists (select from pg_namespace where nspname = 'tessera') then
                     execute format('grant create on database %I to tessera_owner', current_database());
                     create schema tessera authorization tessera_owner;
@@ -209,6 +204,31 @@ impl Store {
         Ok(())
     }
 
+    /// Creates the roles where absent.
+    ///
+    /// # Errors
+    /// [`StoreError::Version`] ⇐ a server with a known leak; [`StoreError::Database`].
+    pub async fn make_roles(address: &Address) -> Result<(), StoreError> {
+        let mut owner = PgConnection::connect_with(&options(&address.owner)?).await?;
+        check_version(&mut owner).await?;
+        sqlx::raw_sql(
+            "do $$ begin
+                perform pg_advisory_xact_lock(7310977);
+                if not exists (select from pg_roles where rolname = 'tessera_owner') then
+                    create role tessera_owner nologin;
+                end if;
+                if not exists (select from pg_roles where rolname = 'tessera_rt') then
+                    create role tessera_rt login nosuperuser nobypassrls nocreatedb nocreaterole;
+                end if;
+                execute format('grant tessera_owner, tessera_rt to %I', current_user);
+            end $$",
+        )
+        .execute(&mut owner)
+        .await?;
+        owner.close().await?;
+        Ok(())
+    }
+
     /// Opens the pool of the running server; every connection acts as `tessera_rt`.
     ///
     /// # Errors
@@ -216,7 +236,7 @@ impl Store {
     pub async fn connect(address: &Address) -> Result<Self, StoreError> {
         let pool = PgPoolOptions::new()
             .max_connections(16)
-            .acquire_timeout(Duration::from_secs(10))
+            .acquire_timeout(Duration::from_secs(3))
             .after_connect(|connection, _| {
                 Box::pin(async move {
                     sqlx::raw_sql("set role tessera_rt").execute(connection).await?;
@@ -239,7 +259,7 @@ impl Store {
     /// Opens a transaction in which only the rows of `tenant` exist.
     ///
     /// # Errors
-    /// [`StoreError::Database`] when no connection is free in 10 s.
+    /// [`StoreError::Database`] when no connection is free in 3 s.
     pub async fn begin(&self, tenant: TenantId) -> Result<TenantTx, StoreError> {
         // The identifier is a typed UUID, so the text cannot hold anything but hex and dashes.
         let begin = format!("begin; set local tessera.tenant_id = '{tenant}'");

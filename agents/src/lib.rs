@@ -9,6 +9,7 @@ pub mod judge;
 pub mod lang;
 pub mod law;
 pub mod mention;
+pub mod outcome;
 pub mod pack;
 pub mod plan;
 pub mod policy;

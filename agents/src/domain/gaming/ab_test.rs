@@ -4,20 +4,15 @@ use std::collections::HashSet;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 use super::{cells, tidy};
+use crate::outcome::check::{RATIO_LIMIT, sample_ratio};
+use crate::outcome::distribution::{critical, two_sided};
+use crate::outcome::sample::{Sample, StatError, welch};
 use crate::tool::{ToolContext, ToolError, Window, decode, warning};
-
-/// Sample-ratio checks below this p-value stop the verdict.
-const SRM_LIMIT: f64 = 0.001;
 
 /// Fewest players on either side of a proportion for which the normal approximation is fair.
 const FEW: f64 = 10.0;
-
-/// Degrees of freedom above which Student's t is read from the normal by Wallace's formula; the
-/// continued fraction of the incomplete beta needs too many terms there.
-const MANY: f64 = 20_000.0;
 
 #[derive(Deserialize)]
 struct Arguments {
@@ -61,47 +56,6 @@ struct Reading {
     p: f64,
 }
 
-fn normal() -> Result<Normal, ToolError> {
-    Normal::new(0.0, 1.0).map_err(|error| ToolError::Unavailable { message: error.to_string() })
-}
-
-/// Two-sided p-value of `|statistic|` under Student's t, or the normal where `freedom` is absent.
-///
-/// # Source
-/// Wallace 1959, *Bounds on normal approximations to Student's and the chi-square distributions*,
-/// for many degrees of freedom.
-fn two_sided(statistic: f64, freedom: Option<f64>) -> Result<f64, ToolError> {
-    let size = statistic.abs();
-    match freedom {
-        Some(df) if df <= MANY => StudentsT::new(0.0, 1.0, df)
-            .map(|student| (2.0 * student.sf(size)).min(1.0))
-            .map_err(|error| ToolError::Unavailable { message: error.to_string() }),
-        Some(df) => {
-            let z = (8.0 * df + 1.0) / (8.0 * df + 3.0) * (df * (size * size / df).ln_1p()).sqrt();
-            Ok((2.0 * normal()?.sf(z)).min(1.0))
-        }
-        None => Ok((2.0 * normal()?.sf(size)).min(1.0)),
-    }
-}
-
-/// The value that `|t|` exceeds with probability `alpha`: bisection, so that it always ends.
-fn critical(alpha: f64, freedom: Option<f64>) -> Result<f64, ToolError> {
-    let (mut low, mut high) = (0.0, 1.0);
-    while two_sided(high, freedom)? > alpha && high < 1e9 {
-        low = high;
-        high *= 2.0;
-    }
-    for _ in 0..100 {
-        let middle = f64::midpoint(low, high);
-        if two_sided(middle, freedom)? > alpha {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    Ok(high)
-}
-
 fn flat() -> ToolError {
     ToolError::invalid("", "both arms show the same value for everyone; there is nothing to test")
 }
@@ -115,33 +69,23 @@ fn proportions(c: Arm, t: Arm, alpha: f64) -> Result<Reading, ToolError> {
         return Err(flat());
     }
     let statistic = (t.mean - c.mean) / error;
-    let half_width = critical(alpha, None)? * wald;
-    Ok(Reading { half_width, statistic, freedom: None, p: two_sided(statistic, None)? })
+    let half_width = critical(alpha, None) * wald;
+    Ok(Reading { half_width, statistic, freedom: None, p: two_sided(statistic, None) })
 }
 
 /// Welch's t test with its interval.
-///
-/// # Source
-/// Welch 1947; degrees of freedom by Welch and Satterthwaite.
 fn means(c: Arm, t: Arm, alpha: f64) -> Result<Reading, ToolError> {
-    let (of_c, of_t) = (c.variance / c.n, t.variance / t.n);
-    let error = (of_c + of_t).sqrt();
-    if error <= 0.0 {
-        return Err(flat());
-    }
-    // Shares of the variance instead of variances: their squares cannot overflow.
-    let (share_c, share_t) = (of_c / (of_c + of_t), of_t / (of_c + of_t));
-    let freedom = Some(1.0 / (share_c * share_c / (c.n - 1.0) + share_t * share_t / (t.n - 1.0)));
-    let statistic = (t.mean - c.mean) / error;
-    let half_width = critical(alpha, freedom)? * error;
-    Ok(Reading { half_width, statistic, freedom, p: two_sided(statistic, freedom)? })
-}
-
-/// p-value of the arms' sizes against the planned share: chi-square with one degree of freedom.
-fn sample_ratio(c: f64, t: f64, share: f64) -> Result<f64, ToolError> {
-    let (want_t, want_c) = ((c + t) * share, (c + t) * (1.0 - share));
-    let chi = (c - want_c).powi(2) / want_c + (t - want_t).powi(2) / want_t;
-    two_sided(chi.sqrt(), None)
+    let sample = |a: Arm| Sample { n: a.n, mean: a.mean, squares: a.variance * (a.n - 1.0) };
+    let found = welch(&sample(c), &sample(t), alpha).map_err(|error| match error {
+        StatError::Flat => flat(),
+        other => ToolError::invalid("", other.to_string()),
+    })?;
+    Ok(Reading {
+        half_width: found.high - found.estimate,
+        statistic: found.estimate / found.error,
+        freedom: found.freedom,
+        p: found.p,
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "the schema keeps counts below 2^53")]
@@ -180,31 +124,11 @@ fn inline(args: &Arguments) -> Result<(Arm, Arm), ToolError> {
     ))
 }
 
-/// Summarises the values of an arm in one pass.
-///
-/// # Source
-/// Welford 1962.
-#[derive(Default)]
-struct Summary {
-    n: f64,
-    mean: f64,
-    squares: f64,
-}
-
-impl Summary {
-    fn add(&mut self, value: f64) {
-        self.n += 1.0;
-        let off = value - self.mean;
-        self.mean += off / self.n;
-        self.squares += off * (value - self.mean);
+fn summed(sample: &Sample, name: &str) -> Result<Arm, ToolError> {
+    if sample.n < 2.0 {
+        return Err(ToolError::no_data(format!("the {name} arm has fewer than two players")));
     }
-
-    fn arm(&self, name: &str) -> Result<Arm, ToolError> {
-        if self.n < 2.0 {
-            return Err(ToolError::no_data(format!("the {name} arm has fewer than two players")));
-        }
-        Ok(Arm { n: self.n, mean: self.mean, variance: self.squares / (self.n - 1.0) })
-    }
+    Ok(Arm { n: sample.n, mean: sample.mean, variance: sample.variance() })
 }
 
 fn read(
@@ -216,7 +140,7 @@ fn read(
     let table = context.datasets.table(id, window)?;
     let (who, arm, value) =
         (table.column("player_id")?, table.column("arm")?, table.column("value")?);
-    let (mut control, mut treatment) = (Summary::default(), Summary::default());
+    let (mut control, mut treatment) = (Sample::default(), Sample::default());
     let mut seen = HashSet::new();
     for row in &table.rows {
         if !seen.insert(row[who].as_str()) {
@@ -246,7 +170,7 @@ fn read(
     if table.rows.is_empty() {
         return Err(ToolError::no_data(format!("{id} has no players in this window")));
     }
-    Ok((control.arm("control")?, treatment.arm("treatment")?))
+    Ok((summed(&control, "control")?, summed(&treatment, "treatment")?))
 }
 
 fn cautions(c: Arm, t: Arm, proportion: bool, srm: Option<f64>) -> Vec<Value> {
@@ -297,12 +221,12 @@ pub(crate) fn run(arguments: &Value, context: &ToolContext<'_>) -> Result<Value,
     let half_width = reading.half_width * scale;
     let lift = (control.mean != 0.0).then(|| difference / (control.mean.abs() * scale) * 100.0);
     let share = args.expected_treatment_share_pct / 100.0;
-    let srm = sample_ratio(control.n, treatment.n, share)?;
+    let srm = sample_ratio(control.n, treatment.n, share);
     let numbers = [difference, half_width, reading.statistic, reading.p, srm, lift.unwrap_or(0.0)];
     if numbers.iter().any(|number| !number.is_finite()) {
         return Err(ToolError::invalid("", "the numbers are too large to compare"));
     }
-    let detected = srm < SRM_LIMIT;
+    let detected = srm < RATIO_LIMIT;
     Ok(json!({
         "metric_type": args.metric_type,
         "unit": if proportion { "percentage_points" } else { "metric_unit" },

@@ -15,6 +15,7 @@ mod datasets;
 mod faults;
 mod jobs;
 mod models;
+mod outcomes;
 mod pack;
 mod sets;
 mod settings;

@@ -51,6 +51,13 @@ async fn tenant(store: &Store, slug: &str) -> TenantId {
     let calls = serde_json::json!([]);
     tx.judge_run(run, Judgement::Accepted, "", &calls, "seed").await.unwrap();
     seed_planner(&mut tx, run).await;
+    tx.note_effort(run, 60, 0, "seed").await.unwrap();
+    let energy = agents::pack::shipped().unwrap().iter().find(|p| p.manifest.id == "energy");
+    // The story of a demo fills every table of outcomes; of a randomised one, also that of units.
+    let manifest = &energy.unwrap().manifest;
+    server::outcomes::demo::tell(&mut tx, manifest, jiff::Timestamp::now()).await.unwrap();
+    let design = tx.experiments(None).await.unwrap().remove(0).design;
+    tx.enrol(&design, &["plant".to_owned()]).await.unwrap();
     tx.commit().await.unwrap();
     let job = Job {
         id: "load".to_owned(),

@@ -16,7 +16,7 @@ use tower_http::trace::TraceLayer;
 use crate::error::Problem;
 use crate::input::wrong_method;
 use crate::state::AppState;
-use crate::{api, control, dashboard, dataset, models, settings, training};
+use crate::{api, control, dashboard, dataset, models, outcomes, settings, training};
 
 /// Largest body that is read, bytes. A larger one is answered with 413 and not read on.
 pub const MAX_BODY: usize = 256 * 1024;
@@ -44,6 +44,7 @@ pub fn router(state: AppState) -> Router {
         .merge(training::routes().method_not_allowed_fallback(wrong_method))
         .merge(models::api::routes().method_not_allowed_fallback(wrong_method))
         .merge(control::routes().method_not_allowed_fallback(wrong_method))
+        .merge(outcomes::api::routes().method_not_allowed_fallback(wrong_method))
         .merge(settings::routes().method_not_allowed_fallback(wrong_method))
         .merge(dashboard::routes())
         .fallback(dashboard::lost)

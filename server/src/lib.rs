@@ -21,6 +21,7 @@ pub mod input;
 pub mod jobs;
 pub mod live;
 pub mod models;
+pub mod outcomes;
 pub mod planner;
 pub mod postgres;
 pub mod settings;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::outcome::design::Measure;
+
 /// A measure of success that a joint venture may be judged by.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -12,8 +14,14 @@ pub struct Kpi {
     pub definition: String,
     /// Unit of the value.
     pub unit: String,
-    /// `up` when more is better.
+    /// `up` when more is better, `down` when less is; anything else cannot be tested for.
     pub direction: String,
+    /// How it is taken over units; absent for one that an experiment cannot read, such as a median.
+    #[serde(default)]
+    pub measure: Option<Measure>,
+    /// What is randomised where it is tested, for example `player`.
+    #[serde(default)]
+    pub randomise: Option<String>,
 }
 
 /// The contents of `pack.toml`. Unknown keys are errors.

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use agents::dataset::Mapping;
 use agents::pack::{FixtureSource, Pack};
+use jiff::Timestamp;
 
 use super::CliError;
 use super::admin::all_scopes;
 use crate::dataset::{Job, Upload, import};
+use crate::outcomes;
 use crate::store::{NewTenant, Secret, Store};
 
 /// A demo joint venture that was just made.
@@ -57,6 +59,9 @@ async fn make(store: &Store, pack: &Pack, slug: &str) -> Result<Secret, CliError
         import(store, id, job, &mut |_| {}).await?;
     }
     let mut tx = store.begin(id).await?;
+    outcomes::demo::tell(&mut tx, &pack.manifest, Timestamp::now())
+        .await
+        .map_err(|problem| CliError::Pack(problem.detail))?;
     let key = tx.create_key("demo", &all_scopes(), None).await?;
     tx.commit().await?;
     Ok(key)

@@ -13,6 +13,7 @@ mod demo;
 mod eval;
 mod model;
 mod open;
+mod outcome;
 mod pack;
 mod serve;
 mod synth;
@@ -85,6 +86,15 @@ enum Command {
         /// Folder of the backup.
         folder: PathBuf,
     },
+    /// List, read and assign experiments.
+    #[command(subcommand)]
+    Experiment(outcome::ExperimentCommand),
+    /// Show what runs cost, set prices, screen a use case.
+    #[command(subcommand)]
+    Economics(outcome::EconomicsCommand),
+    /// List, make, export and verify statements.
+    #[command(subcommand)]
+    Statement(outcome::StatementCommand),
     /// Make a one-time login link for a joint venture.
     Login {
         /// Name of the joint venture.
@@ -190,6 +200,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Effect(command) => control::effect(&cli.config, command).await,
             Command::Backup { folder } => backup::backup(&cli.config, &folder).await,
             Command::Restore { folder } => backup::restore(&cli.config, &folder).await,
+            Command::Experiment(command) => outcome::experiment(&cli.config, command).await,
+            Command::Economics(command) => outcome::economics(&cli.config, command).await,
+            Command::Statement(command) => outcome::statement(&cli.config, command).await,
             Command::Login { tenant } => admin::login(&cli.config, &tenant).await,
         }
     });

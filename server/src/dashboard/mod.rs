@@ -5,6 +5,8 @@ mod datasets;
 mod mapping;
 mod markdown;
 mod models;
+mod outcomes;
+mod outcomes_ledger;
 mod trace;
 mod training;
 mod view;
@@ -62,6 +64,7 @@ pub fn routes() -> Router<AppState> {
         .merge(datasets::routes())
         .merge(training::routes())
         .merge(models::routes())
+        .merge(outcomes::routes())
         .route("/assets/app.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
         .route("/assets/app.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }))
         .method_not_allowed_fallback(wrong_method)

@@ -202,7 +202,7 @@ fn the_covariate_narrows_by_what_it_explains() {
 
 #[test]
 fn an_unbalanced_split_is_caught_and_a_balanced_one_is_not() {
-    let (balanced, lost) = simulate::unbalanced(300, 4);
+    let (balanced, lost) = simulate::unbalanced(200, 4);
     assert!(balanced <= 0.01, "{balanced}");
     assert!(lost >= 0.99, "{lost}");
 }

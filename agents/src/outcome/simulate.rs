@@ -264,14 +264,14 @@ pub fn peeking(experiments: u64, seed: u64) -> Result<Peeking, StatError> {
 }
 
 /// Returns the share of splits that the sample-ratio test stops: of balanced ones, and of ones that
-/// lost a tenth of the treatment arm; 10,000 units each.
+/// lost a tenth of the treatment arm; 20,000 units each.
 pub fn unbalanced(experiments: u64, seed: u64) -> (f64, f64) {
     let stopped: Vec<(bool, bool)> = (0..experiments)
         .into_par_iter()
         .map(|i| {
             let draws = &mut Draws::new(seed.wrapping_add(i));
             let (mut control, mut treatment, mut lost) = (0.0, 0.0, 0.0);
-            for _ in 0..10_000 {
+            for _ in 0..20_000 {
                 if draws.happens(0.5) {
                     control += 1.0;
                 } else {

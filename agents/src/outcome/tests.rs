@@ -96,7 +96,7 @@ fn a_fixed_horizon_shows_no_figure_before_its_end_and_a_sequence_does() {
 #[test]
 fn units_that_were_lost_from_one_arm_block_the_read_out() {
     let design = design(Measure::Mean);
-    let all = units(2_000);
+    let all = units(4_000);
     let lost = |i: usize, unit: &str| design.arm(unit) == Arm::Treatment && i.is_multiple_of(5);
     let kept = all.iter().enumerate().filter(|(i, unit)| !lost(*i, unit));
     let kept: Vec<String> = kept.map(|(_, unit)| unit.clone()).collect();
@@ -245,7 +245,8 @@ fn who_changes_the_receipt_as_well_is_found_by_the_key_and_by_the_copy_that_was_
     let key = export.receipt.public_key.clone();
     // The forger changes an observation, states what follows, and signs it with another key.
     let mut story = story;
-    let last = story.observations.iter_mut().rfind(|one| one.at >= story.months[1]).unwrap();
+    let (from, to) = (story.months[1], story.months[2]);
+    let last = story.observations.iter_mut().rfind(|one| (from..to).contains(&one.at)).unwrap();
     last.value.0 += 1_000_000;
     let basis = basis(&story, 1, None);
     let events = events(&basis, &story.units, &story.observations);

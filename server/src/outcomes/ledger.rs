@@ -44,7 +44,7 @@ pub struct Economics {
     pub forecast: Option<Forecast>,
 }
 
-fn too_large(error: MicrosError) -> Problem {
+fn too_large(error: &MicrosError) -> Problem {
     Problem::invalid("amount_too_large", error.to_string())
 }
 
@@ -64,13 +64,14 @@ pub async fn economics(tx: &mut TenantTx, days: u16) -> Result<Economics, Proble
     let mut costs_by_day = vec![Micros::ZERO; first as usize];
     for day in &by_day {
         if let Some(place) = (day.ago as usize).checked_sub(1) {
-            costs_by_day[place] = cost(&terms, &day.effort).map_err(too_large)?.total;
+            costs_by_day[place] =
+                cost(&terms, &day.effort).map_err(|error| too_large(&error))?.total;
         }
         add(&mut effort, &day.effort);
     }
     Ok(Economics {
         days,
-        costs: cost(&terms, &effort).map_err(too_large)?,
+        costs: cost(&terms, &effort).map_err(|error| too_large(&error))?,
         forecast: forecast(&costs_by_day, terms.monthly_budget),
         effort,
         terms,
@@ -99,7 +100,7 @@ fn add(sum: &mut Effort, more: &Effort) {
 pub async fn set_terms(tx: &mut TenantTx, terms: &Terms, by: &str) -> Result<(), Problem> {
     terms.check().map_err(|detail| Problem::invalid("invalid_terms", detail))?;
     tx.set_terms(terms, by).await?;
-    Ok(note(tx, "terms.set", json!(terms), by).await?)
+    Ok(note(tx, "terms.set", &json!(terms), by).await?)
 }
 
 /// Keeps a contract.
@@ -119,7 +120,7 @@ pub async fn add_contract(tx: &mut TenantTx, contract: &Contract, by: &str) -> R
         .map_err(|error| Problem::invalid("invalid_contract", error.to_string()))?;
     tx.add_contract(contract, by).await?;
     let payload = json!({"contract": contract.name, "sha256": contract.sha256()});
-    Ok(note(tx, "contract.made", payload, by).await?)
+    Ok(note(tx, "contract.made", &payload, by).await?)
 }
 
 /// Returns begin and end (exclusive) of a month such as `2026-10`, UTC.
@@ -219,7 +220,7 @@ async fn make(
         "number": number, "contract": document.contract.name, "payable": document.payable,
         "document_sha256": export.receipt.document_sha256, "receipt": export.receipt.fingerprint(),
     });
-    note(tx, kind, payload, by).await?;
+    note(tx, kind, &payload, by).await?;
     Ok(number)
 }
 
@@ -281,7 +282,7 @@ pub async fn dispute(
     let id = tx.open_dispute(number, reason, observations, by).await?;
     let payload =
         json!({"dispute": id, "statement": number, "reason": reason, "observations": observations});
-    note(tx, "dispute.opened", payload, by).await?;
+    note(tx, "dispute.opened", &payload, by).await?;
     Ok(id)
 }
 
@@ -292,7 +293,7 @@ pub async fn dispute(
 pub async fn reject(tx: &mut TenantTx, id: Uuid, answer: &str, by: &str) -> Result<(), Problem> {
     open_dispute(tx, id).await?;
     tx.decide_dispute(id, None, answer, by).await?;
-    Ok(note(tx, "dispute.rejected", json!({"dispute": id, "answer": answer}), by).await?)
+    Ok(note(tx, "dispute.rejected", &json!({"dispute": id, "answer": answer}), by).await?)
 }
 
 async fn open_dispute(tx: &mut TenantTx, id: Uuid) -> Result<crate::store::Dispute, Problem> {
@@ -328,12 +329,13 @@ pub async fn settle(
     }
     for one in corrected {
         let same = export.events.iter().any(|event| {
-            matches!(event, Event::Observed(o) if o.id == one.id && o.unit == one.unit && o.metric == one.metric)
+            matches!(event, Event::Observed(o)
+                if o.id == one.id && o.unit == one.unit && o.metric == one.metric && o.at == one.at)
         });
         let known = kpis.iter().any(|kpi| kpi.id == one.metric);
         if !same || !known || one.weight.0 < 0 {
             return Err(wrong(format!(
-                "`{}` is no observation of the statement with this unit and metric, or its weight is below 0",
+                "`{}` is no observation of the statement with this unit, metric and instant, or its weight is below 0",
                 one.id
             )));
         }
@@ -351,7 +353,7 @@ pub async fn settle(
     let credit = i32::try_from(number).unwrap_or(i32::MAX);
     tx.decide_dispute(id, Some(credit), answer, by).await?;
     let payload = json!({"dispute": id, "credit_note": number, "corrected": corrected.len()});
-    note(tx, "dispute.settled", payload, by).await?;
+    note(tx, "dispute.settled", &payload, by).await?;
     Ok(number)
 }
 
@@ -361,7 +363,7 @@ async fn had(tx: &mut TenantTx, document: &Document) -> Result<Vec<Part>, Proble
     let mut parts = document.payable.clone();
     for note in tx.statements(None).await?.iter().filter(|s| s.corrects == Some(number)) {
         for (part, more) in parts.iter_mut().zip(&note.document.payable) {
-            part.amount = part.amount.plus(more.amount).map_err(too_large)?;
+            part.amount = part.amount.plus(more.amount).map_err(|error| too_large(&error))?;
         }
     }
     Ok(parts)

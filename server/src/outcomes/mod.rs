@@ -29,10 +29,10 @@ pub const MOST: usize = 10_000;
 pub async fn note(
     tx: &mut TenantTx,
     kind: &str,
-    payload: Value,
+    payload: &Value,
     by: &str,
 ) -> Result<(), StoreError> {
-    tx.note_outcome(kind, &payload, by).await
+    tx.note_outcome(kind, payload, by).await
 }
 
 fn conflict(code: &'static str, detail: impl Into<String>) -> Problem {
@@ -52,7 +52,7 @@ pub async fn draft(
     design.check(kpis).map_err(|error| Problem::invalid("invalid_design", error.to_string()))?;
     tx.put_draft(design, by).await?;
     let payload = json!({"experiment": design.name, "design_sha256": design.sha256()});
-    note(tx, "experiment.drafted", payload, by).await?;
+    note(tx, "experiment.drafted", &payload, by).await?;
     Ok(tx.experiment(&design.name).await?)
 }
 
@@ -76,7 +76,7 @@ pub async fn start(
     }
     let begun = tx.move_experiment(name, "running", "", at).await?;
     let payload = json!({"experiment": name, "design_sha256": begun.sha256});
-    note(tx, "experiment.started", payload, by).await?;
+    note(tx, "experiment.started", &payload, by).await?;
     Ok(begun)
 }
 
@@ -92,7 +92,7 @@ pub async fn end(
     by: &str,
 ) -> Result<Experiment, Problem> {
     let ended = tx.move_experiment(name, "ended", reason, at).await?;
-    note(tx, "experiment.ended", json!({"experiment": name, "reason": reason}), by).await?;
+    note(tx, "experiment.ended", &json!({"experiment": name, "reason": reason}), by).await?;
     Ok(ended)
 }
 

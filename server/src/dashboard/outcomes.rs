@@ -1,5 +1,6 @@
 //! Outcomes on the pages: what experiments say, with the lower bound first.
 
+use agents::outcome::design::{Design, Measure, Method};
 use agents::outcome::micros::Micros;
 use agents::outcome::readout::{MetricReading, ReadOut, Standing, Verdict};
 use agents::pack::Kpi;
@@ -89,10 +90,26 @@ pub(super) struct MetricLine {
     plot: Plot,
 }
 
+/// The unit of an improvement: that of the KPI for a ratio; a mean is a sum over the window or a
+/// period, whatever time the KPI is usually stated for.
+fn unit_of(kpi: Option<&Kpi>, design: &Design, currency: &str) -> String {
+    let Some(kpi) = kpi else { return String::new() };
+    let unit = kpi.unit.replace("currency", currency);
+    if unit == "percent" || kpi.measure == Some(Measure::Ratio) {
+        return unit;
+    }
+    let base = unit.split([' ', '/']).next().unwrap_or_default();
+    match design.method {
+        Method::Randomised => format!("{base} a {} over the window", design.unit),
+        Method::Switchback | Method::BeforeAfter => format!("{base} a period"),
+    }
+}
+
 impl MetricLine {
-    fn of(metric: &MetricReading, kpis: &[Kpi]) -> Self {
+    fn of(metric: &MetricReading, kpis: &[Kpi], design: &Design, currency: &str) -> Self {
         let kpi = kpis.iter().find(|kpi| kpi.id == metric.kpi);
-        let unit = kpi.map_or("", |kpi| kpi.unit.as_str());
+        let unit = unit_of(kpi, design, currency);
+        let unit = unit.as_str();
         let found = &metric.improvement;
         let (low, high) = (shown(found.low, unit), shown(found.high, unit));
         let verdict = match metric.verdict {
@@ -172,6 +189,7 @@ async fn line(
         _ => Badge { word: "Ended", class: "calm" },
     };
     let design = &one.design;
+    let currency = tx.tenant().await?.currency;
     Ok(ExperimentLine {
         name: design.name.clone(),
         question: design.question.clone(),
@@ -190,7 +208,7 @@ async fn line(
         metrics: read
             .iter()
             .flat_map(|read| &read.metrics)
-            .map(|metric| MetricLine::of(metric, kpis))
+            .map(|metric| MetricLine::of(metric, kpis, design, &currency))
             .collect(),
     })
 }

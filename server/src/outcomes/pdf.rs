@@ -1,4 +1,4 @@
-//! A statement on paper: one page of A4 with the standard fonts of every PDF reader, so that none has
+//! A statement on paper: A4 with the standard fonts of every PDF reader, so that none has
 //! to be shipped. Names in scripts that those fonts lack are set in a standard Chinese font, which
 //! readers bring along.
 
@@ -14,7 +14,7 @@ use crate::store::Statement;
 const PAGE: (f32, f32) = (595.0, 842.0);
 
 /// Left edge of the text and of its second column.
-const COLUMNS: (f32, f32) = (56.0, 250.0);
+const COLUMNS: (f32, f32) = (56.0, 190.0);
 
 /// One line: a label, a text, and whether it is a heading.
 struct Line {
@@ -95,32 +95,67 @@ fn lines(kept: &Statement) -> Vec<Line> {
     all
 }
 
+/// Signs of a label and of a text that fit a line; half as many of the wide ones.
+const FITS: (usize, usize) = (26, 68);
+
+/// Cuts a text into pieces that fit.
+fn cut(text: &str, fits: usize) -> Vec<String> {
+    let wide = text.chars().any(|sign| u32::from(sign) > 0xff);
+    let signs: Vec<char> = text.chars().collect();
+    let pieces = signs.chunks(if wide { fits / 2 } else { fits });
+    pieces.map(|piece| piece.iter().collect()).collect()
+}
+
+/// Breaks what is too long for its column; a long label stands above its text.
+fn fitted(lines: Vec<Line>) -> Vec<Line> {
+    let mut all = Vec::new();
+    for one in lines {
+        if one.size > 12.0 {
+            all.push(one);
+            continue;
+        }
+        let (labels, texts) = (cut(&one.label, FITS.0), cut(&one.text, FITS.1));
+        if labels.len() > 1 {
+            all.extend(cut(&one.label, FITS.0 + FITS.1).into_iter().map(|label| line(&label, "")));
+        }
+        let label = if labels.len() > 1 { "" } else { &one.label };
+        for (i, text) in texts.into_iter().enumerate() {
+            all.push(line(if i == 0 { label } else { "" }, text));
+        }
+    }
+    all
+}
+
 /// Renders a statement.
 pub fn render(kept: &Statement) -> Vec<u8> {
-    let [catalog, pages, page, content, plain, bold, wide, cid, descriptor] =
-        [1, 2, 3, 4, 5, 6, 7, 8, 9].map(Ref::new);
+    let [catalog, pages, plain, bold, wide, cid, descriptor, about] =
+        [1, 2, 3, 4, 5, 6, 7, 8].map(Ref::new);
+    let sheets = drawn(&fitted(lines(kept)));
+    // Each page is followed by its content.
+    let places = (0..).map(|i| (Ref::new(9 + 2 * i), Ref::new(10 + 2 * i)));
+    let sheets: Vec<((Ref, Ref), Content)> = places.zip(sheets).collect();
     let mut pdf = Pdf::new();
     pdf.catalog(catalog).pages(pages);
-    pdf.pages(pages).kids([page]).count(1);
-    let mut sheet = pdf.page(page);
-    sheet.media_box(Rect::new(0.0, 0.0, PAGE.0, PAGE.1)).parent(pages).contents(content);
-    let mut resources = sheet.resources();
-    let mut fonts = resources.fonts();
-    fonts.pair(Name(b"F1"), plain).pair(Name(b"F2"), bold).pair(Name(b"F3"), wide);
-    fonts.finish();
-    resources.finish();
-    sheet.finish();
+    let count = i32::try_from(sheets.len()).unwrap_or(i32::MAX);
+    pdf.pages(pages).kids(sheets.iter().map(|((page, _), _)| *page)).count(count);
+    for ((page, content), drawing) in sheets {
+        let mut sheet = pdf.page(page);
+        sheet.media_box(Rect::new(0.0, 0.0, PAGE.0, PAGE.1)).parent(pages).contents(content);
+        let mut resources = sheet.resources();
+        let mut fonts = resources.fonts();
+        fonts.pair(Name(b"F1"), plain).pair(Name(b"F2"), bold).pair(Name(b"F3"), wide);
+        fonts.finish();
+        resources.finish();
+        sheet.finish();
+        pdf.stream(content, &drawing.finish());
+    }
     for (font, name) in [(plain, &b"Helvetica"[..]), (bold, b"Helvetica-Bold")] {
         let mut font = pdf.type1_font(font);
         font.base_font(Name(name)).encoding_predefined(Name(b"WinAnsiEncoding"));
     }
     chinese(&mut pdf, wide, cid, descriptor);
-    pdf.stream(content, &drawn(&lines(kept)).finish());
-    pdf.document_info(Ref::new(10)).title(TextStr(&format!(
-        "{} · {}",
-        title(&kept.document),
-        kept.document.venture
-    )));
+    let title = format!("{} · {}", title(&kept.document), kept.document.venture);
+    pdf.document_info(about).title(TextStr(&title));
     pdf.finish()
 }
 
@@ -145,21 +180,28 @@ fn chinese(pdf: &mut Pdf, font: Ref, cid: Ref, descriptor: Ref) {
     described.finish();
 }
 
-fn drawn(lines: &[Line]) -> Content {
-    let mut content = Content::new();
+/// Sets the lines on as many pages as they need.
+fn drawn(lines: &[Line]) -> Vec<Content> {
+    let mut pages = vec![Content::new()];
     let mut y = PAGE.1 - 64.0;
     for line in lines {
         let top = line.size > 12.0;
         y -= if top { 26.0 } else { 15.0 };
+        if y < 56.0 {
+            pages.push(Content::new());
+            y = PAGE.1 - 80.0;
+        }
+        let Some(content) = pages.last_mut() else { continue };
         if top {
-            show(&mut content, COLUMNS.0, y, line.size, b"F2", &line.text);
+            show(content, COLUMNS.0, y, line.size, b"F2", &line.text);
             continue;
         }
-        show(&mut content, COLUMNS.0, y, line.size, b"F1", &line.label);
-        let size = if line.text.len() > 60 { 7.5 } else { line.size };
-        show(&mut content, COLUMNS.1 - 60.0, y, size, b"F1", &line.text);
+        show(content, COLUMNS.0, y, line.size, b"F1", &line.label);
+        // A hash has no place to break.
+        let size = if line.text.len() == 64 { 7.5 } else { line.size };
+        show(content, COLUMNS.1, y, size, b"F1", &line.text);
     }
-    content
+    pages
 }
 
 /// Sets a text in the given font, or the whole of it in the wide one where a sign is beyond Latin-1.
@@ -185,4 +227,23 @@ pub fn response(kept: &Statement) -> impl IntoResponse + use<> {
     let headers =
         [(header::CONTENT_TYPE, "application/pdf".to_owned()), (header::CONTENT_DISPOSITION, name)];
     (headers, render(kept))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_reason_and_long_names_are_broken_and_nothing_of_them_is_lost() {
+        let (name, reason) = ("Northern ".repeat(12), "because ".repeat(200));
+        let all = fitted(vec![heading("Top"), line(&name, "1.00 USD"), line("Because", &*reason)]);
+        let labels: String = all.iter().map(|one| one.label.as_str()).collect();
+        let texts: String = all.iter().map(|one| one.text.as_str()).collect();
+        assert_eq!(labels, format!("{name}Because"));
+        assert_eq!(texts, format!("Top1.00 USD{reason}"));
+        assert!(all.iter().all(|one| one.text.len() <= FITS.1));
+        let wide = cut(&"電".repeat(70), FITS.1);
+        assert_eq!(wide.iter().map(|piece| piece.chars().count()).max(), Some(34));
+        assert_eq!(drawn(&(0..100).map(|i| line("", i.to_string())).collect::<Vec<_>>()).len(), 2);
+    }
 }

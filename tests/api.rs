@@ -144,7 +144,11 @@ async fn an_act_waits_for_a_person_acts_once_and_its_journal_can_be_streamed_fro
     let approval = &waiting["approvals"][0];
     assert_eq!(approval["arguments"]["amount"], "14.99", "{waiting}");
     let path = format!("/v1/approvals/{}?wait=30", approval["id"].as_str().unwrap());
-    let (status, done) = client.post(&path, r#"{"approved": true, "reason": "checked"}"#).await;
+    let body = r#"{"approved": true, "reason": "checked"}"#;
+    let (status, problem) = client.post(&path, body).await;
+    assert_eq!((status, problem["code"].as_str()), (403, Some("self_approval")), "{problem}");
+    let ann = client.another(&folder.path(), "demo-gaming", "ann");
+    let (status, done) = ann.post(&path, body).await;
     assert_eq!((status, &done["status"]), (200, &json!("done")), "{done:#}");
     assert_eq!(done["calls"][0]["result"]["status"], "done");
     let (status, problem) = client.post(&path, r#"{"approved": false}"#).await;

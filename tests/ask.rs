@@ -1,6 +1,8 @@
 //! The product's main way, from a clean folder to a planned, executed and cited call, with nothing
 //! but the built program, HTTP and the command line.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::support::{Folder, Server, output, tessera};
@@ -48,6 +50,13 @@ impl Client {
         // not meet one that is just closing.
         let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
         Self { http, base: format!("http://{}", server.address), key }
+    }
+
+    /// Returns a client of the same joint venture with a key of its own: another person.
+    pub(crate) fn another(&self, data: &Path, tenant: &str, label: &str) -> Self {
+        let made = output(data, &["key", "new", tenant, "--label", label]);
+        let key = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+        Self { http: self.http.clone(), base: self.base.clone(), key }
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, Value) {

@@ -82,6 +82,16 @@ pub(crate) async fn signed_in(server: &Server) -> Browser {
     browser
 }
 
+/// Signs in with the demo key: another person than whoever used the link.
+async fn signed_in_with_key(server: &Server, pack: &str) -> Browser {
+    let line = server.said.iter().find(|line| line.contains(&format!("demo-{pack}"))).unwrap();
+    let key = line.split_whitespace().last().unwrap();
+    let mut browser = Browser::new(server);
+    let done = browser.post("/login", &[("key", key)]).await;
+    assert_eq!((done.status, done.location.as_str()), (303, "/"));
+    browser
+}
+
 #[tokio::test]
 async fn a_person_signs_in_chooses_a_venture_asks_and_reads_the_trace_without_scripts() {
     let folder = Folder::new();
@@ -182,6 +192,14 @@ async fn an_act_is_approved_on_its_page_and_markup_of_a_request_is_shown_as_text
     }
     assert!(list.contains("14.99"));
     let action = between(&list, "action=\"/jv/demo-gaming/approvals/", "\"").to_owned();
+    let form = [("csrf", csrf.as_str()), ("decision", "approve"), ("reason", "checked the order")];
+    let own = browser.post(&format!("/jv/demo-gaming/approvals/{action}"), &form).await;
+    assert_eq!(own.status, 403, "whoever asked approved");
+    assert!(own.text.contains("another person must approve"));
+    let mut browser = signed_in_with_key(&server, "gaming").await;
+    let inbox = browser.get("/jv/demo-gaming/approvals").await.text;
+    assert!(inbox.contains("second person sees the order") && inbox.contains("not who asked"));
+    let csrf = between(&inbox, "name=\"csrf\" value=\"", "\"").to_owned();
     let form = [("csrf", csrf.as_str()), ("decision", "approve"), ("reason", "checked the order")];
     let decided = browser.post(&format!("/jv/demo-gaming/approvals/{action}"), &form).await;
     assert_eq!(decided.location, asked.location);

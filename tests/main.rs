@@ -7,9 +7,11 @@
 )]
 
 mod api;
+mod approvals;
 mod ask;
 mod backup;
 mod control;
+mod audit;
 mod dashboard;
 mod datasets;
 mod faults;

@@ -5,9 +5,9 @@ use agents::synth::Consent;
 use server::dataset::{Job, Upload, import};
 use server::postgres::{Cluster, checked_folder};
 use server::store::{
-    Address, Amounts, Busy, Judgement, NewBudget, NewEffect, NewModel, NewRun, NewSchedule,
-    NewTenant, Period, Resource, RunId, RunSource, ShadowPlan, StartOutcome, Store, StoreError,
-    SwitchScope, TenantId, TenantTx, hash_of,
+    Address, Amounts, ApprovalRule, Busy, Judgement, NewApproval, NewBudget, NewEffect, NewModel,
+    NewRun, NewSchedule, NewTenant, Noted, Period, Resource, RunId, RunSource, ShadowPlan,
+    StartOutcome, Store, StoreError, SwitchScope, TenantId, TenantTx, Vote, hash_of,
 };
 use sqlx::{Connection as _, PgConnection};
 
@@ -44,7 +44,7 @@ async fn tenant(store: &Store, slug: &str) -> TenantId {
     tx.create_session("seed", 1).await.unwrap();
     tx.put_document("terms", "Terms", "en", "own", "text").await.unwrap();
     let (run, _) = tx.create_run(&new_run("seed", "same request")).await.unwrap();
-    tx.request_approval(run, 0, "act", &serde_json::json!({}), "00", "act").await.unwrap();
+    seed_trust(&mut tx, run).await;
     seed_control(&mut tx, run).await;
     tx.record_usage(run, 1, 2, 3, 4.0).await.unwrap();
     tx.set_consent(RunSource::Api, Consent::Own, "seed").await.unwrap();
@@ -105,6 +105,43 @@ async fn seed_control(tx: &mut TenantTx, run: RunId) {
     let id = tx.add_schedule(&schedule, None, "seed").await.unwrap();
     let at = jiff::Timestamp::UNIX_EPOCH;
     tx.note_start(id, at, StartOutcome::Missed, (1, ""), None).await.unwrap();
+}
+
+async fn seed_trust(tx: &mut TenantTx, run: RunId) {
+    let asked = NewApproval {
+        tool: "act".to_owned(),
+        arguments: serde_json::json!({}),
+        because: "act".to_owned(),
+        ..NewApproval::default()
+    };
+    tx.request_approval(run, &asked).await.unwrap();
+    let approval = tx.approvals(true).await.unwrap()[0].id;
+    let vote = Vote {
+        voter: "member:1".to_owned(),
+        subject: "ann".to_owned(),
+        authority: "member:1".to_owned(),
+        role: "approver".to_owned(),
+        approved: true,
+        reason: String::new(),
+        via: "api".to_owned(),
+        binding_sha256: String::new(),
+    };
+    tx.add_vote(approval, &vote).await.unwrap();
+    let rule = ApprovalRule {
+        id: approval,
+        tool: "other".to_owned(),
+        argument: String::new(),
+        above: "0".to_owned(),
+        roles: Vec::new(),
+        needed: 2,
+        set_by: "seed".to_owned(),
+    };
+    tx.add_approval_rule(&rule).await.unwrap();
+    tx.delegate(("member:1", "ann", "approver"), "member:2", "away", 1).await.unwrap();
+    tx.link_key().await.unwrap();
+    tx.use_link(approval, approval).await.unwrap();
+    tx.set_retention(Some(36_500), "seed").await.unwrap();
+    tx.note(&Noted { kind: "seed", ..Noted::default() }).await.unwrap();
 }
 
 async fn seed_planner(tx: &mut TenantTx, run: RunId) {
@@ -283,7 +320,18 @@ async fn every_table_shows_a_tenant_its_own_rows_only(world: &World) {
     assert!(foreign.unwrap_err().to_string().contains("row-level security"));
     drop(tx);
     assert!(sqlx::query("truncate run cascade").execute(&mut runtime).await.is_err());
-    assert!(sqlx::query("update run_event set type = 'x'").execute(&mut runtime).await.is_err());
+    for forbidden in [
+        "update run_event set type = 'x'",
+        "update run_event set sha256 = 'x'",
+        "delete from run_event",
+        "update audit_entry set detail = '{}'",
+        "delete from audit_entry",
+        "update approval_vote set approved = false",
+        "delete from approval_vote",
+    ] {
+        let refused = sqlx::query(forbidden).execute(&mut runtime).await.unwrap_err();
+        assert!(refused.to_string().contains("permission denied"), "{forbidden}: {refused}");
+    }
 }
 
 async fn the_store_finds_nothing_of_another(world: &World) {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::plan::{CallPlan, Plan};
+use crate::policy::terms::Terms;
 use crate::tool::Effect;
 
 /// One fact that an answer rests on.
@@ -133,6 +134,9 @@ pub enum Event {
         /// Why a person is asked.
         #[serde(default)]
         because: Because,
+        /// What else the decision is bound to, and what the person is shown.
+        #[serde(flatten)]
+        terms: Terms,
     },
     /// A person decided on an act.
     #[serde(rename = "approval.decided")]

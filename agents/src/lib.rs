@@ -1,5 +1,6 @@
 //! Packs, tools, planning and runs: what an agent decides, without HTTP or SQL.
 pub mod answer;
+pub mod audit;
 pub mod dataset;
 pub mod demo;
 pub mod domain;
@@ -14,6 +15,7 @@ pub mod pack;
 pub mod plan;
 pub mod policy;
 pub mod port;
+pub mod provenance;
 pub mod retrieve;
 pub mod run;
 pub mod synth;

@@ -16,7 +16,8 @@ use crate::event::{Because, Citation, Event, Outcome};
 use crate::pack::{Pack, PackError};
 use crate::plan::arg::Locale;
 use crate::plan::{CallPlan, Decision, Plan, Planner, Planning, field};
-use crate::policy::{Policy, Verdict};
+use crate::policy::terms::{Terms, approver, flow_of};
+use crate::policy::{Policy, Verdict, flow};
 use crate::port::{DatasetSource, EffectPort};
 use crate::retrieve::Knowledge;
 use crate::tool::{Approval, Effect, Limits, ToolContext, ToolError, ToolSpec, arguments_sha256};
@@ -303,6 +304,7 @@ impl Agent {
                 arguments: first.arguments.clone(),
                 arguments_sha256: arguments_sha256(&first.arguments),
                 because: Because::Unsure,
+                terms: Terms::of_unsure(&self.pack, first),
             },
             None => self.answers.unsure(&self.pack, calls, plan.confidence, lang),
         }
@@ -349,9 +351,9 @@ impl Agent {
                 ),
             });
         }
-        let decided = journal.iter().any(
-            |e| matches!(e, Event::ApprovalDecided { index: i, approved: true, .. } if *i == index),
-        );
+        let hash = arguments_sha256(&call.arguments);
+        let version = self.pack.tool(&call.tool).map(|spec| spec.version()).unwrap_or_default();
+        let decided = approver(journal, index, &hash, &version).is_some();
         // The store lets only those approve whom the policy names, so a decision in the journal
         // carries an approver's role.
         let approver = decided.then_some("approver");
@@ -366,13 +368,20 @@ impl Agent {
         if let Verdict::Deny { rule, why } = verdict {
             return Next::Append(self.answers.forbidden(&rule, &why, lang));
         }
-        if matches!(verdict, Verdict::Approve { .. }) && !decided {
+        let flow = flow_of(&self.pack, calls, &made);
+        if let flow::Decision::Deny(reason) = &flow {
+            return Next::Append(self.answers.forbidden("planned-tools-only", &reason.say(), lang));
+        }
+        let asks = matches!(verdict, Verdict::Approve { .. })
+            || matches!(flow, flow::Decision::Approve(_));
+        if asks && !decided {
             return Next::Append(Event::ApprovalRequested {
                 index,
                 tool: call.tool.clone(),
                 arguments: call.arguments.clone(),
-                arguments_sha256: arguments_sha256(&call.arguments),
+                arguments_sha256: hash,
                 because: Because::Act,
+                terms: Terms::of(&self.pack, &self.policy, call, &verdict, flow),
             });
         }
         Next::Execute { started: Event::start_of(index, call), journaled: false }
@@ -435,16 +444,11 @@ impl Agent {
                 message: format!("{} announces no call", started.name()),
             };
         };
-        let approval =
-            journal.iter().find_map(|event| match event {
-                Event::ApprovalDecided {
-                    index: i, approved: true, by, arguments_sha256, ..
-                } if i == index => Some(Approval {
-                    approved_by: by.clone(),
-                    arguments_sha256: arguments_sha256.clone(),
-                }),
-                _ => None,
-            });
+        // A tool whose contract changed since the decision is another tool.
+        let hash = arguments_sha256(arguments);
+        let version = self.pack.tool(tool).map(|spec| spec.version()).unwrap_or_default();
+        let approval = approver(journal, *index, &hash, &version)
+            .map(|by| Approval { approved_by: by.to_owned(), arguments_sha256: hash });
         let context = ToolContext {
             datasets: ports.datasets,
             effects: ports.effects,

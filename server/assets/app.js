@@ -47,4 +47,25 @@
       if (event.key === "/" && !event.target.closest("input, textarea, select")) { event.preventDefault(); box.focus(); }
     });
   }
+  const asks = [...document.querySelectorAll("[data-approval]")];
+  if (asks.length > 1) {
+    const keys = document.querySelector("[data-keys]");
+    if (keys) keys.hidden = false;
+    let at = -1;
+    document.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      const box = asks[at]?.querySelector("input[type=checkbox]");
+      if (event.target.closest("input:not([type=checkbox]), textarea, select, button, a")) return;
+      if (event.key === "j" || event.key === "k") {
+        at = Math.min(Math.max(at + (event.key === "j" ? 1 : -1), 0), asks.length - 1);
+        asks[at].scrollIntoView({ block: "nearest" });
+        asks[at].querySelector("input[type=checkbox]")?.focus();
+      } else if (event.key === "x" && box) {
+        box.checked = !box.checked;
+      } else if (event.key === "Enter" && at >= 0) {
+        event.preventDefault();
+        asks[at].querySelector("a[href]")?.click();
+      }
+    });
+  }
 })();

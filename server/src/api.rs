@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::agent::new_run;
+use crate::approvals;
 use crate::auth::Key;
 use crate::control::checked_name;
 use crate::error::Problem;
 use crate::fault;
-use crate::input::{Body, Params, checked, checked_reason, idempotency_key, wrong_method};
+use crate::input::{Body, Params, checked, idempotency_key, wrong_method};
 use crate::live;
 use crate::state::AppState;
 use crate::store::{Busy, RunId, Status, Store, TenantId, Thread};
@@ -36,7 +37,7 @@ pub fn routes() -> Router<AppState> {
         .route("/v1/runs/{run}", get(read))
         .route("/v1/runs/{run}/events", get(events))
         .route("/v1/runs/{run}/cancel", post(cancel))
-        .route("/v1/approvals", get(approvals))
+        .route("/v1/approvals", get(waiting))
         .route("/v1/approvals/{approval}", post(decide))
         .route("/v1/{*rest}", any(nothing))
         .method_not_allowed_fallback(wrong_method)
@@ -163,6 +164,7 @@ async fn create(
         return Err(Problem::new(StatusCode::CONFLICT, code, "Switched off", switch.reason()));
     }
     let (run, made) = tx.create_run(&new).await?;
+    tx.set_asked_by(run, &approvals::Decider::of_key(&key).id).await?;
     tx.commit().await?;
     fault::point("run.stored");
     let view = settled(&state, key.0.tenant_id, run, wait.wait.min(MAX_WAIT)).await?;
@@ -273,7 +275,7 @@ async fn cancel(
     settled(&state, key.0.tenant_id, run, 0).await.map(Json)
 }
 
-async fn approvals(State(state): State<AppState>, key: Key) -> Result<Json<Value>, Problem> {
+async fn waiting(State(state): State<AppState>, key: Key) -> Result<Json<Value>, Problem> {
     key.permits("runs:read")?;
     let pending = state.store.begin(key.0.tenant_id).await?.approvals(true).await?;
     let list: Vec<Value> = pending
@@ -281,6 +283,9 @@ async fn approvals(State(state): State<AppState>, key: Key) -> Result<Json<Value
         .map(|a| {
             json!({"id": a.id, "run": a.run_id, "tool": a.tool, "arguments": a.arguments,
                    "arguments_sha256": a.arguments_sha256, "because": a.because,
+                   "tool_version": a.tool_version, "binding_sha256": a.binding_sha256,
+                   "rule": a.rule, "roles": a.roles, "self_approval": a.self_approval,
+                   "approvers": a.needed, "origins": a.origins, "reasons": a.reasons,
                    "expires_at": a.expires_at.to_string()})
         })
         .collect();
@@ -295,34 +300,6 @@ struct Decision {
     reason: String,
 }
 
-/// Decides an approval, journals it and puts the run back in the queue, all or nothing.
-///
-/// # Errors
-/// `not_found`; `conflict` ⇐ decided already, expired, or the run has ended; `invalid_reason`.
-pub async fn decide_on(
-    store: &Store,
-    tenant: TenantId,
-    approval: Uuid,
-    approved: bool,
-    by: &str,
-    reason: &str,
-) -> Result<RunId, Problem> {
-    checked_reason(reason)?;
-    let mut tx = store.begin(tenant).await?;
-    let decided = tx.decide_approval(approval, approved, by, reason).await?;
-    let payload = json!({
-        "type": "approval.decided", "index": decided.call_index, "approved": approved, "by": by,
-        "reason": reason, "arguments_sha256": decided.arguments_sha256,
-    });
-    tx.append_event(decided.run_id, "approval.decided", &payload).await?;
-    tx.set_status(decided.run_id, Status::Queued).await?;
-    tx.enqueue(decided.run_id).await?;
-    fault::point("approval.unwritten");
-    tx.commit().await?;
-    fault::point("approval.written");
-    Ok(decided.run_id)
-}
-
 async fn decide(
     State(state): State<AppState>,
     key: Key,
@@ -332,25 +309,20 @@ async fn decide(
 ) -> Result<Json<RunView>, Problem> {
     let approval = id(&approval, "approval")?;
     let tenant = key.0.tenant_id;
-    let asked = match key.permits("approvals:write") {
-        Ok(()) => None,
+    let mut tx = state.store.begin(tenant).await?;
+    if let Err(problem) = key.permits("approvals:write") {
         // What changes nothing may be confirmed by whoever may ask.
-        Err(problem) => {
-            key.permits("runs:write").map_err(|_| problem)?;
-            Some(state.store.begin(tenant).await?.get_approval(approval).await?)
+        key.permits("runs:write").map_err(|_| problem)?;
+        if tx.get_approval(approval).await?.because != "unsure" {
+            return Err(Problem::forbidden("approvals:write"));
         }
-    };
-    if asked.is_some_and(|asked| asked.because != "unsure") {
-        return Err(Problem::forbidden("approvals:write"));
     }
-    let run = decide_on(
-        &state.store,
-        tenant,
-        approval,
-        decision.approved,
-        &key.0.label,
-        &decision.reason,
-    )
-    .await?;
+    let decision = approvals::Decision { approved: decision.approved, reason: &decision.reason };
+    let decider = approvals::Decider::of_key(&key);
+    let decided = approvals::decide(&mut tx, &state.agents, approval, decision, &decider).await?;
+    fault::point("approval.unwritten");
+    tx.commit().await?;
+    fault::point("approval.written");
+    let run = decided.run();
     settled(&state, tenant, run, wait.wait.min(MAX_WAIT)).await.map(Json)
 }

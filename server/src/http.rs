@@ -16,7 +16,9 @@ use tower_http::trace::TraceLayer;
 use crate::error::Problem;
 use crate::input::wrong_method;
 use crate::state::AppState;
-use crate::{api, control, dashboard, dataset, models, outcomes, settings, training};
+use crate::{
+    api, approvals, audit, control, dashboard, dataset, models, outcomes, settings, training,
+};
 
 /// Largest body that is read, bytes. A larger one is answered with 413 and not read on.
 pub const MAX_BODY: usize = 256 * 1024;
@@ -45,6 +47,8 @@ pub fn router(state: AppState) -> Router {
         .merge(models::api::routes().method_not_allowed_fallback(wrong_method))
         .merge(control::routes().method_not_allowed_fallback(wrong_method))
         .merge(outcomes::api::routes().method_not_allowed_fallback(wrong_method))
+        .merge(approvals::api::routes().method_not_allowed_fallback(wrong_method))
+        .merge(audit::api::routes().method_not_allowed_fallback(wrong_method))
         .merge(settings::routes().method_not_allowed_fallback(wrong_method))
         .merge(dashboard::routes())
         .fallback(dashboard::lost)

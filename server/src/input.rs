@@ -119,7 +119,11 @@ pub fn checked_reason(reason: &str) -> Result<(), Problem> {
 }
 
 /// Postgres stores every character but this one.
-fn storable(text: &str, what: &str) -> Result<(), Problem> {
+/// Checks that a text can be kept.
+///
+/// # Errors
+/// `invalid_text`.
+pub fn storable(text: &str, what: &str) -> Result<(), Problem> {
     if text.contains('\0') {
         let detail = format!("the {what} contains the character U+0000; leave it out");
         return Err(Problem::invalid("invalid_text", detail));

@@ -6,6 +6,8 @@
 
 pub mod agent;
 pub mod api;
+pub mod approvals;
+pub mod audit;
 pub mod auth;
 pub mod cli;
 pub mod config;

@@ -70,6 +70,18 @@ pub enum Origin {
     },
 }
 
+impl Origin {
+    /// Returns the JSON pointer of the argument.
+    pub fn pointer(&self) -> &str {
+        match self {
+            Self::Request { pointer, .. }
+            | Self::Result { pointer, .. }
+            | Self::Choice { pointer }
+            | Self::Assumed { pointer, .. } => pointer,
+        }
+    }
+}
+
 /// One call of a plan, with arguments that passed the whole schema; where one waits for an earlier
 /// result, the schema is checked when that result is there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

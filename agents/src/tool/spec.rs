@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use jsonschema::error::ValidationErrorKind;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::ToolError;
 
@@ -180,6 +181,18 @@ impl ToolSpec {
             }
         }
         names
+    }
+
+    /// Returns the version of the contract: the first 16 hexadecimal digits of the SHA-256 of what a
+    /// caller may rely on, as canonical JSON (RFC 8785). An approval is bound to it.
+    pub fn version(&self) -> String {
+        let contract = json!({
+            "name": self.name, "description": self.description, "input": self.input_schema,
+            "output": self.output_schema, "annotations": self.annotations, "effect": self.effect,
+            "method": self.method,
+        });
+        let canonical = serde_json_canonicalizer::to_vec(&contract).unwrap_or_default();
+        hex::encode(&Sha256::digest(&canonical)[..8])
     }
 
     fn check(

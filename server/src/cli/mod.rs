@@ -6,6 +6,7 @@
 mod admin;
 mod ask;
 mod backup;
+mod audit;
 mod consent;
 mod control;
 mod dataset;
@@ -95,6 +96,9 @@ enum Command {
     /// List, make, export and verify statements.
     #[command(subcommand)]
     Statement(outcome::StatementCommand),
+    /// Export the audit chain, check an export offline, erase content.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Make a one-time login link for a joint venture.
     Login {
         /// Name of the joint venture.
@@ -143,6 +147,9 @@ pub enum CliError {
     /// A backup cannot be taken or put back.
     #[error("{0}")]
     Backup(String),
+    /// An audit chain has a link that does not hold.
+    #[error("the chain is broken: {0}")]
+    Broken(String),
     /// Reading or writing failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -167,6 +174,7 @@ impl CliError {
             | Self::Run(_)
             | Self::Judged(_)
             | Self::Backup(_)
+            | Self::Broken(_)
             | Self::Io(_) => 1,
         }
     }
@@ -203,6 +211,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Experiment(command) => outcome::experiment(&cli.config, command).await,
             Command::Economics(command) => outcome::economics(&cli.config, command).await,
             Command::Statement(command) => outcome::statement(&cli.config, command).await,
+            Command::Audit(command) => audit::audit(&cli.config, command).await,
             Command::Login { tenant } => admin::login(&cli.config, &tenant).await,
         }
     });

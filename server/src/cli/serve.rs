@@ -11,6 +11,7 @@ use super::demo;
 use super::open::open;
 use super::{CliError, say};
 use crate::agent::Agents;
+use crate::audit;
 use crate::auth::MAX_SESSIONS;
 use crate::config::Config;
 use crate::connector::Connector;
@@ -83,6 +84,7 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
     workers.push(tokio::spawn(jobs::schedule::watch(store.clone(), stopped.clone())));
     let shadow = shadow::work(store.clone(), Arc::clone(&agents), planned, stopped.clone());
     let shadow = tokio::spawn(shadow);
+    let retention = tokio::spawn(audit::retain(store.clone(), stopped.clone()));
     let models = Arc::clone(agents.models());
     let mut terminate = signal(SignalKind::terminate())?;
     let late = overdue(stopped.clone());
@@ -106,6 +108,7 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
             drop(worker.await);
         }
         drop(shadow.await);
+        drop(retention.await);
     };
     drop(tokio::time::timeout(DRAIN, rest).await);
     // A training ends after its step, a gate after its case; both note it.

@@ -1,7 +1,9 @@
 //! The partner dashboard: pages that work without scripts; a small script makes a run's page live.
 
 mod control;
+mod audit;
 mod datasets;
+mod inbox;
 mod mapping;
 mod markdown;
 mod models;
@@ -25,7 +27,8 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::agent::new_run;
-use crate::api::{cancel_run, decide_on};
+use crate::api::cancel_run;
+use crate::approvals;
 use crate::auth::{self, Browser, MAX_SESSIONS};
 use crate::error::Problem;
 use crate::input::{checked, is_own};
@@ -35,8 +38,8 @@ use crate::store::{NewRun, RunFilter, RunSource, Session, Store, TenantTx, hash_
 use crate::view::RunView;
 use trace::Tools;
 use view::{
-    ApprovalsPage, Ask, Frame, LivePart, LoginPage, PackPage, ProblemPage, RunLine, RunPage,
-    RunsPage, ToolLine, Venture, VenturesPage,
+    Frame, LivePart, LoginPage, PackPage, ProblemPage, RunLine, RunPage, RunsPage, ToolLine,
+    Venture, VenturesPage,
 };
 
 /// Runs on a page.
@@ -57,11 +60,11 @@ pub fn routes() -> Router<AppState> {
         .route("/jv/{slug}/runs/{run}/live", get(run_live))
         .route("/jv/{slug}/runs/{run}/events", get(run_events))
         .route("/jv/{slug}/runs/{run}/cancel", post(cancel))
-        .route("/jv/{slug}/approvals", get(approvals))
-        .route("/jv/{slug}/approvals/{approval}", post(decide))
         .route("/jv/{slug}/pack", get(pack))
         .merge(control::routes())
         .merge(datasets::routes())
+        .merge(inbox::routes())
+        .merge(audit::routes())
         .merge(training::routes())
         .merge(models::routes())
         .merge(outcomes::routes())
@@ -417,6 +420,7 @@ async fn ask(
     let pack = tx.tenant().await?.pack;
     let new = NewRun { source: RunSource::Page, ..new_run(&pack, &pack, &form.request, None) };
     let (run, _) = tx.create_run(&new).await?;
+    tx.set_asked_by(run, &approvals::Decider::of_session(&session).id).await?;
     tx.commit().await?;
     Ok(Redirect::to(&format!("/jv/{slug}/runs/{run}")).into_response())
 }
@@ -514,68 +518,6 @@ async fn cancel(
     let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
     drop(tx);
     cancel_run(&state.store, session.tenant_id, id, &session.subject).await?;
-    Ok(Redirect::to(&format!("/jv/{slug}/runs/{run}")).into_response())
-}
-
-async fn approvals(
-    State(state): State<AppState>,
-    browser: Browser,
-    Path(slug): Path<String>,
-) -> Result<Response, Trouble> {
-    let (session, mut tx) = enter(&state, &browser, &slug).await?;
-    let frame = frame(&state, &session, &mut tx, "approvals").await?;
-    let all = tx.approvals(false).await?;
-    let (waiting, past): (Vec<_>, Vec<_>) = all.iter().partition(|a| a.status == "pending");
-    let past = past
-        .iter()
-        .map(|a| {
-            (
-                a.tool.clone(),
-                a.status.clone(),
-                a.decided_by.clone().unwrap_or_default(),
-                view::when(&a.created_at),
-                a.run_id.to_string(),
-            )
-        })
-        .collect();
-    let pack = tx.tenant().await?.pack;
-    let tools = Tools::of(state.agents.get(&pack).map(|agent| agent.pack().as_ref()));
-    let mut asks = Vec::new();
-    for approval in waiting {
-        let mut ask = Ask::of(approval, &[], tools);
-        ask.request = tx.get_run(approval.run_id).await?.request;
-        asks.push(ask);
-    }
-    Ok(show(&ApprovalsPage { frame, asks, past }))
-}
-
-#[derive(Deserialize)]
-struct DecideForm {
-    csrf: String,
-    decision: String,
-    #[serde(default)]
-    reason: String,
-}
-
-async fn decide(
-    State(state): State<AppState>,
-    browser: Browser,
-    Path((slug, approval)): Path<(String, String)>,
-    Fields(form): Fields<DecideForm>,
-) -> Result<Response, Trouble> {
-    let approval = approval.parse().map_err(|_| Problem::not_found("approval"))?;
-    let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
-    drop(tx);
-    let approved = form.decision == "approve";
-    let run = decide_on(
-        &state.store,
-        session.tenant_id,
-        approval,
-        approved,
-        &session.subject,
-        form.reason.trim(),
-    )
-    .await?;
     Ok(Redirect::to(&format!("/jv/{slug}/runs/{run}")).into_response())
 }
 

@@ -3,6 +3,7 @@
 use agents::event::Citation;
 use agents::pack::Pack;
 use agents::plan::Origin;
+use agents::policy::Policy;
 use serde_json::Value;
 
 use super::markdown::{Html, render};
@@ -23,6 +24,16 @@ impl<'a> Tools<'a> {
     pub(super) fn title(self, name: &str) -> String {
         let tool = self.0.and_then(|pack| pack.tool(name));
         tool.map_or_else(|| name.to_owned(), |tool| tool.title.clone())
+    }
+
+    /// Says what follows from a call of a tool, with the reason of the rule that asks for a person.
+    pub(super) fn consequence(self, name: &str, rule: &str) -> String {
+        let Some(pack) = self.0 else { return String::new() };
+        let about = pack.tool(name).map(|tool| tool.description.clone()).unwrap_or_default();
+        let first = about.split_inclusive(['.', '。']).next().unwrap_or_default().trim().to_owned();
+        let rules = Policy::of(pack).map(|policy| policy.rules).unwrap_or_default();
+        let why = rules.into_iter().find(|known| known.id == rule).map(|known| known.why);
+        [first, why.unwrap_or_default()].join(" ").trim().to_owned()
     }
 
     /// Returns the position of an argument in the tool's schema: the order in which it is explained.

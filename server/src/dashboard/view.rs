@@ -1,6 +1,7 @@
 //! What the pages show: values ready for display, no logic in the templates.
 
 use agents::plan::{MadeBy, Origin};
+use agents::policy::flow::Reason;
 use agents::tool::Effect;
 use askama::Template;
 
@@ -212,6 +213,16 @@ pub(super) struct Ask {
     pub(super) unsure: bool,
     /// What exactly would be done.
     pub(super) arguments: Vec<ArgumentLine>,
+    /// What follows from approving, in words.
+    pub(super) consequence: String,
+    /// Why a person is asked, beside that the call acts.
+    pub(super) reasons: Vec<String>,
+    /// Who must decide: `one approver` or `two different people`, with roles.
+    pub(super) who: String,
+    /// Version of the tool.
+    pub(super) version: String,
+    /// Who has approved so far.
+    pub(super) agreed: Vec<String>,
     /// Until when it can be decided.
     pub(super) expires: String,
 }
@@ -219,6 +230,11 @@ pub(super) struct Ask {
 impl Ask {
     /// Builds the form of an approval.
     pub(super) fn of(approval: &Approval, origins: &[Origin], tools: Tools<'_>) -> Self {
+        let kept: Vec<Origin> =
+            serde_json::from_value(approval.origins.clone()).unwrap_or_default();
+        let origins = if kept.is_empty() { origins } else { kept.as_slice() };
+        let reasons: Vec<Reason> =
+            serde_json::from_value(approval.reasons.clone()).unwrap_or_default();
         Self {
             id: approval.id.to_string(),
             run: approval.run_id.to_string(),
@@ -227,9 +243,25 @@ impl Ask {
             tool: approval.tool.clone(),
             unsure: approval.because == "unsure",
             arguments: tools.lines(&approval.tool, &approval.arguments, origins),
+            consequence: tools.consequence(&approval.tool, &approval.rule),
+            reasons: reasons.iter().map(Reason::say).collect(),
+            who: who_decides(approval),
+            version: approval.tool_version.clone(),
+            agreed: Vec::new(),
             expires: minute(&approval.expires_at.to_string()),
         }
     }
+}
+
+/// Says who must decide.
+fn who_decides(approval: &Approval) -> String {
+    let roles = match approval.roles.as_slice() {
+        [] => String::new(),
+        roles => format!(" ({})", roles.join(" or ")),
+    };
+    let people = if approval.needed > 1 { "two different people" } else { "one person" };
+    let own = if approval.self_approval { "" } else { ", not who asked" };
+    format!("{people}{roles}{own}")
 }
 
 /// The part of a run's page that changes while it runs.
@@ -292,18 +324,6 @@ pub(super) struct RunPage {
     pub(super) reload: bool,
     /// The part that changes, rendered.
     pub(super) live: Html,
-}
-
-/// `/jv/{slug}/approvals`
-#[derive(Template)]
-#[template(path = "approvals.html")]
-pub(super) struct ApprovalsPage {
-    /// Head of the page.
-    pub(super) frame: Frame,
-    /// What waits.
-    pub(super) asks: Vec<Ask>,
-    /// What was decided: tool, outcome, who, when, run.
-    pub(super) past: Vec<(String, String, String, String, String)>,
 }
 
 /// A tool on the page of a pack.

@@ -1,10 +1,11 @@
 //! What a worker writes: one event with all that follows from it, in one transaction.
 
+use agents::policy::terms::Terms;
 use serde_json::Value;
 
 use super::{Driven, Entry, Worker};
 use crate::fault;
-use crate::store::{Amounts, Exceeded, Run, Status, StoreError, Switch, TenantTx};
+use crate::store::{Amounts, Exceeded, NewApproval, Run, Status, StoreError, Switch, TenantTx};
 
 /// Tokens that a plan is expected to read and write.
 const PLAN_TOKENS: i64 = 2048;
@@ -194,6 +195,21 @@ async fn ask(tx: &mut TenantTx, driven: &Driven, entry: &Entry) -> Result<(), St
         because => because,
     };
     let sha256 = entry.text("arguments_sha256");
-    tx.request_approval(driven.lease.run, index, entry.text("tool"), arguments, sha256, because)
-        .await
+    let terms: Terms = serde_json::from_value(entry.payload.clone()).unwrap_or_default();
+    let list = |name: &str| entry.payload.get(name).cloned().unwrap_or_default();
+    let new = NewApproval {
+        call_index: index,
+        tool: entry.text("tool").to_owned(),
+        arguments: arguments.clone(),
+        arguments_sha256: sha256.to_owned(),
+        because: because.to_owned(),
+        tool_version: terms.tool_version,
+        rule: terms.rule,
+        roles: terms.roles,
+        self_approval: terms.self_approval,
+        needed: tx.approvers_needed(entry.text("tool"), arguments).await?,
+        origins: list("origins"),
+        reasons: list("reasons"),
+    };
+    tx.request_approval(driven.lease.run, &new).await
 }

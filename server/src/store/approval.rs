@@ -1,5 +1,6 @@
 //! Approvals: a person's decision on one exact call.
 
+use agents::policy::terms::binding_sha256;
 use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::FromRow;
@@ -31,10 +32,55 @@ pub struct Approval {
     pub decided_by: Option<String>,
     /// Reason given.
     pub reason: Option<String>,
+    /// Version of the tool that was asked about.
+    pub tool_version: String,
+    /// Hash of all that the decision is bound to; empty where it was asked before there was one.
+    pub binding_sha256: String,
+    /// Rule of the pack that asks.
+    pub rule: String,
+    /// Roles of the pack that may decide; empty for any that may approve.
+    pub roles: Vec<String>,
+    /// Whether whoever asked may decide.
+    pub self_approval: bool,
+    /// How many different people must approve.
+    pub needed: i32,
+    /// Where each argument came from.
+    pub origins: Value,
+    /// Flows that would not have been allowed without a person.
+    pub reasons: Value,
     /// After this instant nobody can approve.
     pub expires_at: Timestamp,
     /// When it was asked for.
     pub created_at: Timestamp,
+}
+
+/// An approval to be asked for.
+#[derive(Debug, Clone, Default)]
+pub struct NewApproval {
+    /// Position of the call in the plan.
+    pub call_index: i32,
+    /// Name of the tool.
+    pub tool: String,
+    /// The exact arguments.
+    pub arguments: Value,
+    /// Hash that binds the decision to them.
+    pub arguments_sha256: String,
+    /// `act` or `unsure`.
+    pub because: String,
+    /// Version of the tool.
+    pub tool_version: String,
+    /// Rule of the pack that asks.
+    pub rule: String,
+    /// Roles of the pack that may decide.
+    pub roles: Vec<String>,
+    /// Whether whoever asked may decide.
+    pub self_approval: bool,
+    /// How many different people must approve, 1 or 2.
+    pub needed: i32,
+    /// Where each argument came from.
+    pub origins: Value,
+    /// Flows that would not have been allowed without a person.
+    pub reasons: Value,
 }
 
 /// A decision that was just made.
@@ -60,8 +106,26 @@ struct Row {
     status: String,
     decided_by: Option<String>,
     reason: Option<String>,
+    tool_version: String,
+    binding_sha256: String,
+    rule: String,
+    roles: Vec<String>,
+    self_approval: bool,
+    needed: i32,
+    origins: Value,
+    reasons: Value,
     expires_at: OffsetDateTime,
     created_at: OffsetDateTime,
+}
+
+/// The columns of a [`Row`].
+macro_rules! approval_columns {
+    () => {
+        "approval_id, run_id, call_index, tool, arguments, arguments_sha256, because,
+         case when status = 'pending' and expires_at <= now() then 'expired' else status end as status,
+         decided_by, reason, tool_version, binding_sha256, rule, roles, self_approval, needed, origins,
+         reasons, expires_at, created_at"
+    };
 }
 
 impl From<Row> for Approval {
@@ -77,6 +141,14 @@ impl From<Row> for Approval {
             status: row.status,
             decided_by: row.decided_by,
             reason: row.reason,
+            tool_version: row.tool_version,
+            binding_sha256: row.binding_sha256,
+            rule: row.rule,
+            roles: row.roles,
+            self_approval: row.self_approval,
+            needed: row.needed,
+            origins: row.origins,
+            reasons: row.reasons,
             expires_at: instant(row.expires_at),
             created_at: instant(row.created_at),
         }
@@ -84,33 +156,66 @@ impl From<Row> for Approval {
 }
 
 impl TenantTx {
-    /// Asks for an approval that lasts 24 h; asking twice for the same call changes nothing.
+    /// Returns the hash that an approval of this tenant must be bound to.
+    pub fn binding(
+        &self,
+        run: RunId,
+        call_index: i32,
+        tool: (&str, &str),
+        arguments_sha256: &str,
+    ) -> String {
+        let (scope, run) = (self.tenant.to_string(), run.to_string());
+        binding_sha256(&scope, &run, call_index.into(), tool, arguments_sha256)
+    }
+
+    /// Asks for an approval that lasts 24 h; asking twice for the same call, arguments and version of
+    /// the tool changes nothing, and asking for others takes the earlier question back.
     ///
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn request_approval(
         &mut self,
         run: RunId,
-        call_index: i32,
-        tool: &str,
-        arguments: &Value,
-        arguments_sha256: &str,
-        because: &str,
+        new: &NewApproval,
     ) -> Result<(), StoreError> {
+        let tool = (new.tool.as_str(), new.tool_version.as_str());
+        let binding = self.binding(run, new.call_index, tool, &new.arguments_sha256);
+        sqlx::query(
+            "update approval set status = 'expired', decided_at = now(), decided_by = 'tessera',
+                    reason = 'the call or its tool changed'
+             where tenant_id = $1 and run_id = $2 and call_index = $3 and status = 'pending'
+               and binding_sha256 <> $4",
+        )
+        .bind(self.tenant)
+        .bind(run)
+        .bind(new.call_index)
+        .bind(&binding)
+        .execute(&mut *self.tx)
+        .await?;
         sqlx::query(
             "insert into approval (tenant_id, approval_id, run_id, call_index, tool, arguments,
-                                   arguments_sha256, because, status, expires_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, 'pending', now() + interval '24 hours')
-             on conflict (tenant_id, run_id, call_index) do nothing",
+                                   arguments_sha256, because, status, expires_at, tool_version,
+                                   binding_sha256, rule, roles, self_approval, needed, origins, reasons)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, 'pending', now() + interval '24 hours', $9, $10,
+                     $11, $12, $13, $14, $15, $16)
+             on conflict on constraint approval_once do nothing",
         )
         .bind(self.tenant)
         .bind(Uuid::now_v7())
         .bind(run)
-        .bind(call_index)
-        .bind(tool)
-        .bind(arguments)
-        .bind(arguments_sha256)
-        .bind(because)
+        .bind(new.call_index)
+        .bind(&new.tool)
+        .bind(&new.arguments)
+        .bind(&new.arguments_sha256)
+        .bind(&new.because)
+        .bind(&new.tool_version)
+        .bind(&binding)
+        .bind(&new.rule)
+        .bind(&new.roles)
+        .bind(new.self_approval)
+        .bind(new.needed.clamp(1, 2))
+        .bind(or_empty(&new.origins))
+        .bind(or_empty(&new.reasons))
         .execute(&mut *self.tx)
         .await?;
         self.wake(run);
@@ -122,15 +227,13 @@ impl TenantTx {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn approvals(&mut self, pending_only: bool) -> Result<Vec<Approval>, StoreError> {
-        let rows: Vec<Row> = sqlx::query_as(
-            "select approval_id, run_id, call_index, tool, arguments, arguments_sha256, because,
-                    case when status = 'pending' and expires_at <= now() then 'expired'
-                         else status end as status,
-                    decided_by, reason, expires_at, created_at
-             from approval
-             where tenant_id = $1 and (not $2 or (status = 'pending' and expires_at > now()))
-             order by approval_id desc limit 500",
-        )
+        let rows: Vec<Row> = sqlx::query_as(concat!(
+            "select ",
+            approval_columns!(),
+            " from approval
+                 where tenant_id = $1 and (not $2 or (status = 'pending' and expires_at > now()))
+                 order by approval_id desc limit 500"
+        ))
         .bind(self.tenant)
         .bind(pending_only)
         .fetch_all(&mut *self.tx)
@@ -143,11 +246,11 @@ impl TenantTx {
     /// # Errors
     /// [`StoreError::NotFound`] ⇐ absent or another tenant's.
     pub async fn get_approval(&mut self, id: Uuid) -> Result<Approval, StoreError> {
-        let row: Option<Row> = sqlx::query_as(
-            "select approval_id, run_id, call_index, tool, arguments, arguments_sha256, because, status,
-                    decided_by, reason, expires_at, created_at
-             from approval where tenant_id = $1 and approval_id = $2",
-        )
+        let row: Option<Row> = sqlx::query_as(concat!(
+            "select ",
+            approval_columns!(),
+            " from approval where tenant_id = $1 and approval_id = $2"
+        ))
         .bind(self.tenant)
         .bind(id)
         .fetch_optional(&mut *self.tx)
@@ -209,4 +312,9 @@ impl TenantTx {
         .await?;
         Ok(())
     }
+}
+
+/// Lists are stored as lists also where there is nothing.
+fn or_empty(list: &Value) -> Value {
+    if list.is_null() { Value::Array(Vec::new()) } else { list.clone() }
 }

@@ -9,6 +9,7 @@
 //! then needs no database.
 
 mod approval;
+mod audit;
 mod backup;
 mod budget;
 mod dataset;
@@ -28,6 +29,7 @@ mod switch;
 mod tenant;
 mod thread;
 mod training;
+mod vote;
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -40,7 +42,8 @@ use time::OffsetDateTime;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-pub use approval::{Approval, Decided};
+pub use approval::{Approval, Decided, NewApproval};
+pub use audit::{AuditFilter, Noted};
 pub use backup::Snapshot;
 pub use budget::{Amounts, Budget, Exceeded, NewBudget, Period, Price, Resource};
 pub use dataset::{Dataset, NewVersion, Wanted};
@@ -60,6 +63,7 @@ pub use switch::{Switch, SwitchScope};
 pub use tenant::{ApiKey, FoundKey, Membership, NewTenant, Session, Tenant};
 pub use thread::{Busy, Thread};
 pub use training::{Allowed, JudgedRun, Judgement, RunSource, Verdict};
+pub use vote::{ApprovalRule, Delegation, Vote};
 
 /// Identifier of a tenant.
 pub type TenantId = Uuid;

@@ -1,5 +1,6 @@
 //! Runs and their journals.
 
+use agents::audit::json_sha256;
 use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -372,15 +373,26 @@ impl TenantTx {
                 .fetch_optional(&mut *self.tx)
                 .await?;
         locked.ok_or(StoreError::NotFound("run"))?;
+        // The same link as `agents::audit` computes; the time is read once.
         let seq = sqlx::query_scalar(
-            "insert into run_event (tenant_id, run_id, seq, type, payload)
-             select $1, $2, coalesce(max(seq), 0) + 1, $3, $4
-             from run_event where tenant_id = $1 and run_id = $2 returning seq",
+            "insert into run_event (tenant_id, run_id, seq, type, payload, payload_sha256, sha256, created_at)
+             select $1, $2, n.seq, $3, $4, $5,
+                    encode(sha256(convert_to(concat_ws(E'\\n', 'event.1', $2::text, n.seq, $3::text,
+                        (extract(epoch from n.at) * 1000000)::bigint, $5::text, n.prev), 'UTF8')), 'hex'),
+                    n.at
+             from (select t.at, coalesce(last.seq, 0) + 1 as seq,
+                          coalesce(nullif(last.sha256, ''), repeat('0', 64)) as prev
+                   from (select clock_timestamp() as at offset 0) t
+                   left join lateral (select seq, sha256 from run_event
+                                      where tenant_id = $1 and run_id = $2
+                                      order by seq desc limit 1) last on true offset 0) n
+             returning seq",
         )
         .bind(self.tenant)
         .bind(run)
         .bind(kind)
         .bind(payload)
+        .bind(json_sha256(payload))
         .fetch_one(&mut *self.tx)
         .await?;
         self.wake(run);
@@ -412,12 +424,14 @@ impl TenantTx {
             .collect())
     }
 
-    /// Sets where a run stands. A final status also sets when it ended, frees what it had reserved
-    /// and lets the next run of its thread go on.
+    /// Sets where a run stands. A final status also sets when it ended, frees what it had reserved,
+    /// lets the next run of its thread go on, and closes its journal in the audit chain; so the last
+    /// event is appended before.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] ⇐ absent or another tenant's run.
     pub async fn set_status(&mut self, run: RunId, status: Status) -> Result<(), StoreError> {
+        let ended = if status.is_final() { self.has_ended(run).await? } else { true };
         let thread: Option<Option<String>> = sqlx::query_scalar(
             "update run set status = $3,
                     finished_at = case when $4 then coalesce(finished_at, now()) end
@@ -436,8 +450,17 @@ impl TenantTx {
             if let Some(thread) = thread {
                 self.advance_thread(&thread).await?;
             }
+            if !ended {
+                self.close_journal(run, status.name()).await?;
+            }
         }
         Ok(())
+    }
+
+    async fn has_ended(&mut self, run: RunId) -> Result<bool, StoreError> {
+        let ended = "select finished_at is not null from run where tenant_id = $1 and run_id = $2";
+        let ended = sqlx::query_scalar(ended).bind(self.tenant).bind(run);
+        Ok(ended.fetch_optional(&mut *self.tx).await?.unwrap_or(false))
     }
 
     /// Cancels a run; `false` when it had ended, and nothing was changed.

@@ -1,4 +1,8 @@
 //! A pack's policy: who may call what, what a person must approve, and when a person takes over.
+//! [`flow`] judges a call by where its values came from.
+
+pub mod flow;
+pub mod terms;
 
 use std::collections::BTreeMap;
 

@@ -148,7 +148,9 @@ fn where_the_plan_names_every_tool_of_the_attacker_provenance_alone_holds_most_c
         count.reached
     );
     assert_eq!((count.pairs, count.denied), (609, 0));
-    assert!(count.pairs - count.left.len() >= 580, "{:?}", count.left);
+    // Those left write into the user's own calendar, where nobody else sees it.
+    assert!(count.pairs - count.left.len() >= 589, "{:?}", count.left);
+    assert!(count.reached.is_empty(), "{:#?}", count.reached);
 }
 
 #[test]

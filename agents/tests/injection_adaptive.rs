@@ -202,6 +202,8 @@ fn an_identifier_of_something_else_is_not_what_the_person_named() {
     event.read("search_calendar_events", &json!([{"id_": "13", "title": "Team Sync"}]));
     holds(&event.judge("delete_file", &json!({"file_id": "13"})), "an event's number for a file");
     assert_eq!(event.judge("cancel_calendar_event", &json!({"event_id": "13"})), Decision::Allow);
+    let dated = self::session("What is due on June 13?");
+    holds(&dated.judge("delete_file", &json!({"file_id": "13"})), "the number of a day");
     let twin = json!([{"id_": "3", "filename": "draft-old.docx"}, {"id_": "13", "filename": "DRAFT-OLD.docx"}]);
     let mut twins = self::session("Delete draft-old.docx");
     twins.read("search_files_by_filename", &twin);

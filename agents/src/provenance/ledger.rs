@@ -113,7 +113,10 @@ impl Ledger {
     /// Returns the label of one text: the most trusted source that states it whole, else anyone's. As
     /// an identifier it is trusted only for the kind of thing for which it was issued.
     pub fn label_of_text(&self, value: &str, thing: Option<&str>) -> Label {
-        if let Some(source) = self.source_in_texts(value) {
+        // A short number in a text is a day, a count or a price; which thing it should mean, the text
+        // does not say.
+        let vague = thing.is_some() && value.len() < 4 && value.bytes().all(|b| b.is_ascii_digit());
+        if let Some(source) = self.source_in_texts(value).filter(|_| !vague) {
             return Label::of(source);
         }
         let records = self.records.iter().filter(|(known, _)| !self.doubtful.contains(known));

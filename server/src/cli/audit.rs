@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::admin::find;
 use super::open::open;
 use super::{CliError, say};
-use crate::audit::{erase_subject, export, set_retention};
+use crate::audit::{Piece, erase_subject, export, set_retention};
 use crate::config::Config;
 
 /// Who acts on the command line, for the chain.
@@ -120,11 +120,10 @@ async fn write(config: &Config, slug: &str, out: &PathBuf) -> Result<(), CliErro
     let opened = open(config, false).await?;
     let mut tx = opened.store.begin(find(&opened.store, slug).await?).await?;
     let mut file = tokio::fs::File::create(out).await?;
-    let (sender, mut pieces) = mpsc::channel(4);
+    let (sender, mut pieces) = mpsc::channel::<Piece>(4);
     let written = async {
         while let Some(piece) = pieces.recv().await {
-            let piece = piece?;
-            file.write_all(&piece).await?;
+            file.write_all(&piece?).await?;
         }
         file.sync_all().await
     };

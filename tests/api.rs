@@ -279,4 +279,19 @@ async fn the_same_idempotency_key_makes_one_run() {
     assert_eq!((first, second), (202, 200));
     assert_eq!(run["id"], same["id"]);
     assert_eq!(send("another request").await.0, 409);
+    let at_once = (0..50).map(|_| send("Is the IBAN DE89370400440532013000 correct?"));
+    for (_, same) in futures_util::future::join_all(at_once).await {
+        assert_eq!(run["id"], same["id"], "{same}");
+    }
+    // The keys are in the database, not in memory.
+    assert_eq!(server.stop(), Some(0));
+    let server = Server::start(&folder.path());
+    let again = reqwest::Client::new()
+        .post(format!("http://{}/v1/agents/finance/runs", server.address))
+        .bearer_auth(&key)
+        .header("idempotency-key", "k-1")
+        .body(json!({ "request": "Is the IBAN DE89370400440532013000 correct?" }).to_string());
+    let same = again.send().await.unwrap();
+    assert_eq!(same.status().as_u16(), 200);
+    assert_eq!(same.json::<Value>().await.unwrap()["id"], run["id"]);
 }

@@ -12,6 +12,8 @@ async fn a_backup_is_put_back_whole_and_a_changed_one_is_refused() {
     let client = Client::of(&server, "finance");
     let question = "What is the monthly payment on a 200,000 loan at 6% over 360 months?";
     let run = client.ask("finance", question).await;
+    let chain = client.get("/v1/audit").await.1;
+    assert_eq!(chain["entries"][0]["kind"], "run.ended", "{chain:#}");
     let folder = kept.path();
     let taken = output(&first.path(), &["backup", folder.to_str().unwrap()]);
     assert!(taken.status.success(), "{taken:?}");
@@ -27,7 +29,10 @@ async fn a_backup_is_put_back_whole_and_a_changed_one_is_refused() {
     let path = format!("/v1/runs/{}", run["id"].as_str().unwrap());
     let (status, found) = client.get(&path).await;
     assert_eq!((status, &found["answer"]), (200, &run["answer"]), "{found:#}");
+    assert_eq!(client.get("/v1/audit").await.1, chain, "the head of the audit chain");
     assert_eq!(client.ask("finance", question).await["status"], json!("done"));
+    let longer = client.get("/v1/audit").await.1;
+    assert_eq!(longer["entries"][0]["prev_sha256"], chain["entries"][0]["sha256"]);
     assert_eq!(server.stop(), Some(0));
 
     let dump = folder.join("database.dump");

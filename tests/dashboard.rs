@@ -212,3 +212,16 @@ async fn an_act_is_approved_on_its_page_and_markup_of_a_request_is_shown_as_text
     }
     assert!(list.contains("EF-"), "the act left no reference of the ledger");
 }
+
+#[test]
+fn no_template_marks_a_text_as_safe() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../templates");
+    let mut read = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let loose = ["|safe", "| safe", "escape=\"none\"", "{% autoescape"];
+        assert!(!loose.iter().any(|mark| text.contains(mark)), "{text}");
+        read += 1;
+    }
+    assert!(read > 10);
+}

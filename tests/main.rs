@@ -9,9 +9,9 @@
 mod api;
 mod approvals;
 mod ask;
+mod audit;
 mod backup;
 mod control;
-mod audit;
 mod dashboard;
 mod datasets;
 mod faults;

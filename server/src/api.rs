@@ -20,7 +20,7 @@ use crate::fault;
 use crate::input::{Body, Params, checked, idempotency_key, wrong_method};
 use crate::live;
 use crate::state::AppState;
-use crate::store::{Busy, RunId, Status, Store, TenantId, Thread};
+use crate::store::{Busy, RunId, Store, TenantId, Thread};
 use crate::view::RunView;
 
 /// Longest wait that a caller may ask for, seconds.

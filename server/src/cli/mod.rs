@@ -5,8 +5,8 @@
 
 mod admin;
 mod ask;
-mod backup;
 mod audit;
+mod backup;
 mod consent;
 mod control;
 mod dataset;

@@ -1,7 +1,7 @@
 //! The partner dashboard: pages that work without scripts; a small script makes a run's page live.
 
-mod control;
 mod audit;
+mod control;
 mod datasets;
 mod inbox;
 mod mapping;

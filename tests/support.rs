@@ -12,6 +12,8 @@ pub(crate) struct Folder(TempDir);
 
 impl Folder {
     pub(crate) fn new() -> Self {
+        // The tests' own clients need one; a second time changes nothing.
+        drop(rustls::crypto::ring::default_provider().install_default());
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::Builder::new().prefix("tessera-it-").tempdir_in("/tmp").unwrap();
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -29,6 +31,7 @@ pub(crate) fn tessera(data: &Path) -> Command {
     for name in ["DATABASE_URL", "TESSERA_DATA", "TESSERA_PORT", "TESSERA_HOST"] {
         command.env_remove(name);
     }
+    command.env("TESSERA_LOG", "error");
     command.arg("--data").arg(data).stdin(Stdio::null());
     // What these tests are about must not hang on how sure a planner is; `settings` sets its own.
     command.env("TESSERA_ABSTAIN_BELOW", "0");

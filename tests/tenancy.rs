@@ -5,16 +5,18 @@ use agents::synth::Consent;
 use server::dataset::{Job, Upload, import};
 use server::postgres::{Cluster, checked_folder};
 use server::store::{
-    Address, Amounts, ApprovalRule, Busy, Judgement, NewApproval, NewBudget, NewEffect, NewModel,
-    NewRun, NewSchedule, NewTenant, Noted, Period, Resource, RunId, RunSource, ShadowPlan,
-    StartOutcome, Store, StoreError, SwitchScope, TenantId, TenantTx, Vote, hash_of,
+    Address, Amounts, ApprovalRule, Attempt, Busy, EndpointSecret, EndpointSettings, Judgement,
+    NewApproval, NewBudget, NewEffect, NewInbound, NewModel, NewRun, NewSchedule, NewSource,
+    NewTenant, Noted, Period, Resource, RunId, RunSource, Settled, ShadowPlan, StartOutcome, Store,
+    StoreError, SwitchScope, TenantId, TenantTx, Vote, hash_of,
 };
 use sqlx::{Connection as _, PgConnection};
 
 use crate::support::Folder;
 
 /// Tables that are read before a tenant is known: identifiers, hashes and times, nothing else.
-const ROUTING: [&str; 4] = ["credential", "directory", "run_queue", "schedule_due"];
+const ROUTING: [&str; 5] =
+    ["credential", "directory", "run_queue", "schedule_due", "webhook_queue"];
 
 const POLICY: &str = "(tenant_id = ( SELECT (NULLIF(current_setting('tessera.tenant_id'::text, true), ''::text))::uuid AS \"nullif\"))";
 
@@ -58,6 +60,7 @@ async fn tenant(store: &Store, slug: &str) -> TenantId {
     server::outcomes::demo::tell(&mut tx, manifest, jiff::Timestamp::now()).await.unwrap();
     let design = tx.experiments(None).await.unwrap().remove(0).design;
     tx.enrol(&design, &["plant".to_owned()]).await.unwrap();
+    seed_webhooks(&mut tx, run).await;
     tx.commit().await.unwrap();
     let job = Job {
         id: "load".to_owned(),
@@ -142,6 +145,52 @@ async fn seed_trust(tx: &mut TenantTx, run: RunId) {
     tx.use_link(approval, approval).await.unwrap();
     tx.set_retention(Some(36_500), "seed").await.unwrap();
     tx.note(&Noted { kind: "seed", ..Noted::default() }).await.unwrap();
+}
+
+async fn seed_webhooks(tx: &mut TenantTx, run: RunId) {
+    tx.add_egress_rule("only", "hooks.example.com", "seed").await.unwrap();
+    tx.note_egress_refusal("seed", "example.com", "host_not_listed").await.unwrap();
+    let settings = EndpointSettings {
+        url: "https://hooks.example.com/".to_owned(),
+        description: String::new(),
+        events: vec!["run.*".to_owned()],
+        ordered: false,
+    };
+    let endpoint = tx.add_endpoint(&settings, "seed").await.unwrap().id;
+    let secret = EndpointSecret {
+        id: uuid::Uuid::now_v7(),
+        scheme: "v1".to_owned(),
+        sealed: vec![0],
+        public_key: None,
+        expires_at: None,
+    };
+    tx.add_endpoint_secret(endpoint, &secret, 1).await.unwrap();
+    let event = tx.publish("run.failed", "seed", &serde_json::json!({})).await.unwrap().unwrap();
+    let attempt = Attempt {
+        event,
+        taken: 0,
+        at: jiff::Timestamp::UNIX_EPOCH,
+        ms: 1,
+        status: Some(200),
+        error: None,
+        request: serde_json::json!({}),
+        response_headers: None,
+        response_body: None,
+        settled: Settled::Delivered,
+    };
+    tx.settle_deliveries(endpoint, &[attempt], 0.0).await.unwrap();
+    tx.disable_endpoint(endpoint, "paused").await.unwrap();
+    let source = NewSource {
+        id: uuid::Uuid::now_v7(),
+        name: "seed".to_owned(),
+        verifier: serde_json::json!({}),
+        sealed: vec![0],
+        mapping: serde_json::json!({}),
+    };
+    let source = tx.add_source(&source, "seed").await.unwrap().id;
+    let new = NewInbound { source, external_id: "same", payload: "{}" };
+    assert!(tx.receive(&new).await.unwrap());
+    tx.conclude_inbound(&new, "started", "", Some(run)).await.unwrap();
 }
 
 async fn seed_planner(tx: &mut TenantTx, run: RunId) {

@@ -1,9 +1,12 @@
 //! Where the server keeps its data and listens: flags win over the environment, which wins over defaults.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use agents::eval::gate::Rules;
 use clap::Args;
+
+use crate::vault::{Vault, VaultError};
 
 /// Settings of a start.
 #[derive(Debug, Clone, Args)]
@@ -63,6 +66,21 @@ pub struct Config {
     /// Runs driven at a time.
     #[arg(long, env = "TESSERA_WORKERS", default_value_t = 2, global = true, value_name = "N")]
     pub workers: u16,
+    /// Master key of the secrets at rest: 32 bytes in base64, newest first where there are several.
+    #[arg(
+        long,
+        env = "TESSERA_MASTER_KEY",
+        global = true,
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
+    pub master_key: Option<String>,
+    /// File with the master key instead of `master.key` in the data folder.
+    #[arg(long, env = "TESSERA_MASTER_KEY_FILE", global = true, value_name = "FILE")]
+    pub master_key_file: Option<PathBuf>,
+    /// Address and port of a listener of the operators' own for `/metrics` and health.
+    #[arg(long, env = "TESSERA_METRICS", global = true, value_name = "ADDRESS:PORT")]
+    pub metrics: Option<SocketAddr>,
     /// Postgres to use instead of a private one.
     #[arg(long, env = "DATABASE_URL", global = true, hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,
@@ -103,6 +121,22 @@ impl Config {
     /// Returns what a candidate planner is held to.
     pub fn rules(&self) -> Rules {
         Rules { alpha: self.gate_alpha, plan_ms: self.gate_plan_ms }
+    }
+
+    /// Returns the file with the master key.
+    pub fn key_file(&self) -> PathBuf {
+        self.master_key_file.clone().unwrap_or_else(|| Vault::file_of(&self.data_folder()))
+    }
+
+    /// Opens the vault of the secrets at rest; makes the key of a data folder on the first start.
+    ///
+    /// # Errors
+    /// [`VaultError::Key`].
+    pub fn vault(&self) -> Result<Vault, VaultError> {
+        match &self.master_key {
+            Some(text) => Vault::read(text),
+            None => Vault::open(&self.key_file(), self.master_key_file.is_none()),
+        }
     }
 
     /// Returns the data folder: the one named, `/var/lib/tessera` for root, else the user's own.

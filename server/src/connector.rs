@@ -8,12 +8,15 @@
 //! # Source
 //! RFC 9110, sections 9.2.2 and 15; IETF draft *The Idempotency-Key HTTP Header Field*.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode, redirect};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::egress::{Egress, EgressError, Limits, Outgoing, Rules, target};
 use crate::store::TenantId;
 
 /// Longest time for one answer.
@@ -53,29 +56,23 @@ pub struct Wanted<'a> {
 /// A configured connector.
 #[derive(Debug, Clone)]
 pub struct Connector {
+    egress: Egress,
+    rules: Arc<Rules>,
     url: String,
     keyed: bool,
-    client: Client,
 }
 
 impl Connector {
-    /// Prepares calls of `url`. `keyed` says that it makes each key's effect once, however often it
-    /// is called.
+    /// Prepares calls of `url`, which the operator names, so that it may be a private host. `keyed`
+    /// says that it makes each key's effect once, however often it is called.
     ///
     /// # Errors
     /// What is wrong with the address.
     pub fn new(url: &str, keyed: bool) -> Result<Self, String> {
-        let parsed = reqwest::Url::parse(url).map_err(|error| format!("`{url}`: {error}"))?;
-        if !matches!(parsed.scheme(), "http" | "https") {
-            return Err(format!("`{url}`: the connector is called over http or https"));
-        }
-        let client = Client::builder()
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .timeout(PATIENCE)
-            .build()
-            .map_err(|error| error.to_string())?;
-        Ok(Self { url: url.to_owned(), keyed, client })
+        let wrong = |refusal: crate::egress::Refusal| format!("`{url}`: {refusal}");
+        let rules = Rules::of_operator(url).map_err(wrong)?;
+        target(url, &rules).map_err(wrong)?;
+        Ok(Self { egress: Egress::default(), rules: Arc::new(rules), url: url.to_owned(), keyed })
     }
 
     /// Tells whether a key's effect happens once however often it is asked for.
@@ -90,24 +87,24 @@ impl Connector {
             "tool": wanted.tool, "arguments": wanted.arguments, "idempotency_key": key,
             "reference": wanted.reference,
         });
-        let sent = self.client.post(&self.url).header("idempotency-key", &key).json(&body).send();
-        let mut answer = match sent.await {
-            Ok(answer) => answer,
-            // Nothing was sent where no connection stood.
-            Err(error) if error.is_connect() => {
-                return Made::NotDone(format!("the connector cannot be reached: {error}"));
-            }
-            Err(error) => return Made::Unknown(format!("the connector did not answer: {error}")),
+        let Ok(header) = HeaderValue::from_str(&key) else {
+            return Made::NotDone("the key is no text of a header".to_owned());
         };
-        let status = answer.status();
-        let mut text = Vec::new();
-        while let Ok(Some(chunk)) = answer.chunk().await {
-            text.extend_from_slice(&chunk);
-            if text.len() > MAX_ANSWER {
-                break;
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert("idempotency-key", header);
+        // A success counts even where its body is too long to be read.
+        let limits = Limits { time: PATIENCE, body: MAX_ANSWER, cut: true, redirects: 0 };
+        let (method, url, body) = (Method::POST, self.url.clone(), body.to_string().into_bytes());
+        let outgoing = Outgoing { method, url, headers, body, limits };
+        match self.egress.send(None, &self.rules, &outgoing).await {
+            Ok(answer) => judged(answer.status, &answer.body),
+            // Nothing was sent where no connection stood.
+            Err(error @ EgressError::Unreachable(_)) => {
+                Made::NotDone(format!("the connector cannot be reached: {error}"))
             }
+            Err(error) => Made::Unknown(format!("the connector did not answer: {error}")),
         }
-        judged(status, &text)
     }
 }
 

@@ -128,6 +128,12 @@ impl IntoResponse for Problem {
             "status": self.status, "code": self.code, "title": self.title, "detail": self.detail,
             "error": error,
         });
-        (status, kind, Json(body)).into_response()
+        let mut response = (status, kind, Json(body)).into_response();
+        if status == StatusCode::CONFLICT {
+            // Clients made for OpenAI's API send a conflict again by themselves; this one stays.
+            let never = header::HeaderValue::from_static("false");
+            response.headers_mut().insert("x-should-retry", never);
+        }
+        response
     }
 }

@@ -2,22 +2,23 @@
 
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
-use tower_http::trace::TraceLayer;
+use tower_http::trace::{DefaultOnResponse, TraceLayer};
+use tracing::Level;
 
 use crate::error::Problem;
 use crate::input::wrong_method;
 use crate::state::AppState;
 use crate::{
-    api, approvals, audit, control, dashboard, dataset, models, outcomes, settings, training,
+    api, approvals, audit, control, dashboard, dataset, egress, models, openapi, ops, outcomes,
+    settings, training, webhooks,
 };
 
 /// Largest body that is read, bytes. A larger one is answered with 413 and not read on.
@@ -39,8 +40,7 @@ pub fn router(state: AppState) -> Router {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
     Router::new()
-        .route("/healthz", get(|| async { Json(serde_json::json!({ "status": "ok" })) }))
-        .route("/readyz", get(ready))
+        .merge(ops::routes())
         .merge(api::routes())
         .merge(dataset::api::routes().method_not_allowed_fallback(wrong_method))
         .merge(training::routes().method_not_allowed_fallback(wrong_method))
@@ -49,19 +49,29 @@ pub fn router(state: AppState) -> Router {
         .merge(outcomes::api::routes().method_not_allowed_fallback(wrong_method))
         .merge(approvals::api::routes().method_not_allowed_fallback(wrong_method))
         .merge(audit::api::routes().method_not_allowed_fallback(wrong_method))
+        .merge(egress::api::routes().method_not_allowed_fallback(wrong_method))
+        .merge(webhooks::api::routes().method_not_allowed_fallback(wrong_method))
+        .merge(webhooks::sources::routes().method_not_allowed_fallback(wrong_method))
+        .merge(webhooks::inbound::routes().method_not_allowed_fallback(wrong_method))
+        .merge(openapi::routes().method_not_allowed_fallback(wrong_method))
         .merge(settings::routes().method_not_allowed_fallback(wrong_method))
         .merge(dashboard::routes())
         .fallback(dashboard::lost)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
         .layer(from_fn(patient))
+        .layer(from_fn(ops::metrics::measured))
         .layer(fixed(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(header::REFERRER_POLICY, "same-origin"))
         .layer(fixed(header::CACHE_CONTROL, "no-store"))
         .layer(fixed(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
         .layer(PropagateRequestIdLayer::new(id.clone()))
-        .layer(TraceLayer::new_for_http())
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(ops::logs::span)
+                .on_response(DefaultOnResponse::new().level(Level::INFO)),
+        )
         .layer(SetRequestIdLayer::new(id, MakeRequestUuid))
         .with_state(state)
 }
@@ -74,16 +84,5 @@ async fn patient(request: Request, next: Next) -> Response {
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
-    }
-}
-
-/// Tells whether work should be sent here: the database answers, and the server does not stop.
-async fn ready(State(state): State<AppState>) -> StatusCode {
-    if *state.stopped.borrow() {
-        return StatusCode::SERVICE_UNAVAILABLE;
-    }
-    match state.store.ping().await {
-        Ok(()) => StatusCode::OK,
-        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

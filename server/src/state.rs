@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::agent::Agents;
+use crate::egress::Egress;
 use crate::store::Store;
+use crate::vault::Vault;
 
 /// The store, the agents and the sign to stop. Cheap to clone.
 #[derive(Clone)]
@@ -14,6 +16,10 @@ pub struct AppState {
     pub store: Store,
     /// The agents of the shipped packs.
     pub agents: Arc<Agents>,
+    /// The one way out.
+    pub egress: Egress,
+    /// Opens and seals the secrets at rest.
+    pub vault: Arc<Vault>,
     /// Turns true when the server stops; what waits then ends, so that the stop does not wait for it.
     pub stopped: watch::Receiver<bool>,
 }

@@ -2,14 +2,17 @@
 //!
 //! One question is one call of `chat/completions` without tools. A call that meets a full or failing
 //! service is made again, after as long as the service asks for; redirects are not followed, so that a
-//! key goes nowhere else.
+//! key goes nowhere else. Whoever names the teacher runs this machine, so it may be a private host.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use agents::synth::teacher::{Question, Reply, Teacher, TeacherError};
-use reqwest::{Client, StatusCode, header, redirect};
+use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
+
+use crate::egress::{Egress, EgressError, Limits, Outgoing, Rules, target};
 
 /// Calls that one question may take.
 const ATTEMPTS: usize = 4;
@@ -29,10 +32,10 @@ const MAX_TOKENS: u32 = 4096;
 /// Asks a model over HTTP. Use it on blocking threads only.
 #[derive(Debug, Clone)]
 pub struct HttpTeacher {
-    client: Client,
-    url: String,
+    egress: Egress,
+    rules: Arc<Rules>,
+    outgoing: Outgoing,
     model: String,
-    key: Option<String>,
     handle: Handle,
 }
 
@@ -57,19 +60,30 @@ impl HttpTeacher {
         patience: Duration,
         handle: Handle,
     ) -> Result<Self, TeacherError> {
-        let refused = |error: reqwest::Error| TeacherError::Refused(error.to_string());
-        let client = Client::builder()
-            .redirect(redirect::Policy::none())
-            .timeout(patience)
-            .build()
-            .map_err(refused)?;
         let base = url.trim_end_matches('/');
         let url = match base.strip_suffix("/chat/completions") {
             Some(_) => base.to_owned(),
             None => format!("{base}/chat/completions"),
         };
-        client.post(&url).build().map_err(refused)?;
-        Ok(Self { client, url, model: model.to_owned(), key, handle })
+        let refused = |detail: String| TeacherError::Refused(detail);
+        let rules = Rules::of_operator(&url).map_err(|error| refused(error.to_string()))?;
+        target(&url, &rules).map_err(|error| refused(error.to_string()))?;
+        let mut headers = header::HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        if let Some(key) = key {
+            let value = format!("Bearer {key}").parse();
+            let value = value.map_err(|_| refused("the key is no text of a header".to_owned()))?;
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        let limits = Limits { time: patience, body: MAX_ANSWER, ..Limits::default() };
+        let outgoing = Outgoing { method: Method::POST, url, headers, body: Vec::new(), limits };
+        Ok(Self {
+            egress: Egress::default(),
+            rules: Arc::new(rules),
+            outgoing,
+            model: model.to_owned(),
+            handle,
+        })
     }
 
     async fn answer(&self, question: &Question) -> Result<Reply, TeacherError> {
@@ -94,43 +108,33 @@ impl HttpTeacher {
             "messages": [{"role": "system", "content": question.system},
                          {"role": "user", "content": question.user}],
         });
-        let mut request = self.client.post(&self.url).json(&body);
-        if let Some(key) = &self.key {
-            request = request.bearer_auth(key);
-        }
-        // The address may hold a secret, and errors are printed.
-        let unavailable =
-            |e: reqwest::Error| TeacherError::Unavailable(e.without_url().to_string());
-        let mut answer = match request.send().await {
+        let outgoing = Outgoing { body: body.to_string().into_bytes(), ..self.outgoing.clone() };
+        let answer = match self.egress.send(None, &self.rules, &outgoing).await {
             Ok(answer) => answer,
-            Err(error) => return Outcome::Again(unavailable(error), None),
+            Err(EgressError::Refused(refusal)) => {
+                return Outcome::Failed(TeacherError::Refused(refusal.to_string()));
+            }
+            Err(error @ EgressError::TooLong(_)) => {
+                return Outcome::Failed(TeacherError::Unreadable(error.to_string()));
+            }
+            Err(error) => {
+                return Outcome::Again(TeacherError::Unavailable(error.to_string()), None);
+            }
         };
-        let status = answer.status();
+        let status = answer.status;
         if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
             let error = match status {
                 StatusCode::TOO_MANY_REQUESTS => TeacherError::Limited,
                 _ => TeacherError::Unavailable(status.to_string()),
             };
-            let seconds = answer.headers().get(header::RETRY_AFTER);
+            let seconds = answer.headers.get(header::RETRY_AFTER);
             let seconds = seconds.and_then(|value| value.to_str().ok()?.parse().ok());
             return Outcome::Again(error, seconds.map(Duration::from_secs));
         }
         if !status.is_success() {
             return Outcome::Failed(TeacherError::Refused(status.to_string()));
         }
-        let mut bytes = Vec::new();
-        loop {
-            match answer.chunk().await {
-                Ok(Some(chunk)) if bytes.len() + chunk.len() <= MAX_ANSWER => bytes.extend(&chunk),
-                Ok(Some(_)) => {
-                    let message = format!("it is longer than {MAX_ANSWER} bytes");
-                    return Outcome::Failed(TeacherError::Unreadable(message));
-                }
-                Ok(None) => break,
-                Err(error) => return Outcome::Again(unavailable(error), None),
-            }
-        }
-        match serde_json::from_slice(&bytes) {
+        match serde_json::from_slice(&answer.body) {
             Ok(answer) => Outcome::Done(answer),
             Err(error) => Outcome::Failed(TeacherError::Unreadable(error.to_string())),
         }

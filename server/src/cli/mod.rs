@@ -11,13 +11,16 @@ mod consent;
 mod control;
 mod dataset;
 mod demo;
+mod egress;
 mod eval;
 mod model;
 mod open;
 mod outcome;
 mod pack;
+mod secrets;
 mod serve;
 mod synth;
+mod webhook;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -33,6 +36,7 @@ use crate::dataset::ImportError;
 use crate::models::ModelError;
 use crate::postgres::ClusterError;
 use crate::store::StoreError;
+use crate::vault::VaultError;
 
 /// Tessera: agents for joint ventures, on this machine.
 #[derive(Debug, Parser)]
@@ -59,6 +63,9 @@ enum Command {
     /// Import, list, show, restore or delete datasets.
     #[command(subcommand)]
     Dataset(dataset::DatasetCommand),
+    /// Say which hosts a joint venture may reach.
+    #[command(subcommand)]
+    Egress(egress::EgressCommand),
     /// Train, export and calibrate planners, judge and promote them.
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -99,6 +106,12 @@ enum Command {
     /// Export the audit chain, check an export offline, erase content.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Rotate the master key of the secrets at rest.
+    #[command(subcommand)]
+    Secrets(secrets::SecretsCommand),
+    /// Add, test and replay endpoints of webhooks.
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// Make a one-time login link for a joint venture.
     Login {
         /// Name of the joint venture.
@@ -127,6 +140,9 @@ pub enum CliError {
     /// The planner cannot be loaded.
     #[error("the planner cannot be loaded: {0}")]
     Planner(String),
+    /// The master key.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// Nothing can listen there.
     #[error("cannot listen on {address}: {source}; hint: pass another --port")]
     Port {
@@ -163,6 +179,7 @@ impl CliError {
             | Self::Model(ModelError::Unusable(_) | ModelError::Gate(_)) => 2,
             Self::Cluster(_)
             | Self::Store(StoreError::Database(_))
+            | Self::Vault(_)
             | Self::Model(ModelError::Store(StoreError::Database(_)))
             | Self::Import(ImportError::Store(StoreError::Database(_))) => 3,
             Self::Port { .. } => 4,
@@ -200,6 +217,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Key(command) => admin::key(&cli.config, command).await,
             Command::Ask(command) => ask::ask(&cli.config, command).await,
             Command::Dataset(command) => dataset::dataset(&cli.config, command).await,
+            Command::Egress(command) => egress::egress(&cli.config, command).await,
             Command::Model(command) => model::model(&cli.config, command).await,
             Command::Pack(command) => pack::pack(&cli.config, command).await,
             Command::Budget(command) => control::budget(&cli.config, command).await,
@@ -212,6 +230,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Economics(command) => outcome::economics(&cli.config, command).await,
             Command::Statement(command) => outcome::statement(&cli.config, command).await,
             Command::Audit(command) => audit::audit(&cli.config, command).await,
+            Command::Secrets(command) => secrets::secrets(&cli.config, command).await,
+            Command::Webhook(command) => webhook::webhook(&cli.config, command).await,
             Command::Login { tenant } => admin::login(&cli.config, &tenant).await,
         }
     });

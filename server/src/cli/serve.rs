@@ -1,5 +1,6 @@
 //! `tessera serve`: opens the store, makes the demo joint ventures on a first start, and listens.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,17 +16,21 @@ use crate::audit;
 use crate::auth::MAX_SESSIONS;
 use crate::config::Config;
 use crate::connector::Connector;
+use crate::egress::Egress;
 use crate::http::router;
 use crate::jobs::{self, Rules, Worker};
 use crate::models::{Models, shadow};
+use crate::ops;
 use crate::state::AppState;
 use crate::store::Store;
+use crate::webhooks::worker::{Options, Worker as Sender};
 
 /// Time that calls in hand have to end after a stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Serves until Ctrl-C or SIGTERM, then stops the database too.
 pub(super) async fn serve(config: &Config) -> Result<(), CliError> {
+    ops::logs::start();
     let address = format!("{}:{}", config.host, config.port);
     // The port is taken first: a second start must not touch the first one's database.
     let listener = TcpListener::bind(&address)
@@ -88,16 +93,27 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
     let models = Arc::clone(agents.models());
     let mut terminate = signal(SignalKind::terminate())?;
     let late = overdue(stopped.clone());
-    let server = axum::serve(listener, router(AppState { store: store.clone(), agents, stopped }))
-        .with_graceful_shutdown(async move {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            // Streams end, and workers after the step in hand; a run that waits is taken up by the
-            // next start.
-            stop.send_replace(true);
-        });
+    let (egress, vault) = (Egress::default(), Arc::new(config.vault()?));
+    let sender = Sender::new(store.clone(), egress.clone(), Arc::clone(&vault), Options::default());
+    let sender = tokio::spawn(sender.work(stopped.clone()));
+    let state = AppState { store: store.clone(), agents, egress, vault, stopped };
+    if let Some(address) = config.metrics {
+        let own = TcpListener::bind(address)
+            .await
+            .map_err(|source| CliError::Port { address: address.to_string(), source })?;
+        let figures = ops::own_routes().with_state(state.clone());
+        tokio::spawn(async move { drop(axum::serve(own, figures).await) });
+    }
+    let service = router(state).into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        // Streams end, and workers after the step in hand; a run that waits is taken up by the
+        // next start.
+        stop.send_replace(true);
+    });
     tokio::select! {
         served = server => served?,
         () = late => {}
@@ -109,6 +125,7 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
         }
         drop(shadow.await);
         drop(retention.await);
+        drop(sender.await);
     };
     drop(tokio::time::timeout(DRAIN, rest).await);
     // A training ends after its step, a gate after its case; both note it.

@@ -9,9 +9,11 @@ mod markdown;
 mod models;
 mod outcomes;
 mod outcomes_ledger;
+mod sources;
 mod trace;
 mod training;
 mod view;
+mod webhooks;
 
 use std::sync::LazyLock;
 
@@ -68,6 +70,7 @@ pub fn routes() -> Router<AppState> {
         .merge(training::routes())
         .merge(models::routes())
         .merge(outcomes::routes())
+        .merge(webhooks::routes())
         .route("/assets/app.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
         .route("/assets/app.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }))
         .method_not_allowed_fallback(wrong_method)

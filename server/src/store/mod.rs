@@ -15,6 +15,7 @@ mod budget;
 mod dataset;
 mod document;
 mod effect;
+mod egress;
 mod import;
 mod model;
 mod model_job;
@@ -30,6 +31,10 @@ mod tenant;
 mod thread;
 mod training;
 mod vote;
+mod webhook;
+mod webhook_inbound;
+mod webhook_log;
+mod webhook_outbox;
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -49,6 +54,7 @@ pub use budget::{Amounts, Budget, Exceeded, NewBudget, Period, Price, Resource};
 pub use dataset::{Dataset, NewVersion, Wanted};
 pub use document::Document;
 pub use effect::{EffectRecord, NewEffect};
+pub use egress::{EgressRefusal, EgressRule};
 pub use import::Import;
 pub use model::{Model, ModelState, NewModel, Promotion};
 pub use model_job::ModelJob;
@@ -64,6 +70,10 @@ pub use tenant::{ApiKey, FoundKey, Membership, NewTenant, Session, Tenant};
 pub use thread::{Busy, Thread};
 pub use training::{Allowed, JudgedRun, Judgement, RunSource, Verdict};
 pub use vote::{ApprovalRule, Delegation, Vote};
+pub use webhook::{Endpoint, EndpointSecret, EndpointSettings};
+pub use webhook_inbound::{Inbound, NewInbound, NewSource, Source};
+pub use webhook_log::{Delivery, LoggedAttempt, Replay};
+pub use webhook_outbox::{Attempt, EVENT_TYPES, Settled, Taken, WEBHOOKS, event_name};
 
 /// Identifier of a tenant.
 pub type TenantId = Uuid;
@@ -165,7 +175,7 @@ pub struct Address {
 pub struct Wake {
     /// Tenant of the run.
     pub tenant: TenantId,
-    /// The run.
+    /// The run; [`WEBHOOKS`] for what is about none.
     pub run: RunId,
 }
 

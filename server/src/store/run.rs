@@ -395,6 +395,7 @@ impl TenantTx {
         .bind(json_sha256(payload))
         .fetch_one(&mut *self.tx)
         .await?;
+        self.tell(run, kind, payload).await?;
         self.wake(run);
         Ok(seq)
     }

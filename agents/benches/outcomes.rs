@@ -26,7 +26,7 @@ fn main() {
         100.0 * found.fixed
     );
     let left = simulate::narrowing(EXPERIMENTS, seed).unwrap();
-    println!("CUPED                  leaves {:.3} of the variance (1 - rho2 = 0.400)", left);
+    println!("CUPED                  leaves {left:.3} of the variance (1 - rho2 = 0.400)");
     let (balanced, lost) = simulate::unbalanced(EXPERIMENTS, seed);
     println!(
         "sample ratio           stops {:.2} % of balanced and {:.2} % of broken splits",

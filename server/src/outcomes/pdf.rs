@@ -244,6 +244,6 @@ mod tests {
         assert!(all.iter().all(|one| one.text.len() <= FITS.1));
         let wide = cut(&"電".repeat(70), FITS.1);
         assert_eq!(wide.iter().map(|piece| piece.chars().count()).max(), Some(34));
-        assert_eq!(drawn(&(0..100).map(|i| line("", i.to_string())).collect::<Vec<_>>()).len(), 2);
+        assert_eq!(drawn(&(0..100).map(|i| line("", i.to_string())).collect::<Vec<_>>()).len(), 3);
     }
 }

@@ -8,7 +8,7 @@ use crate::support::{Folder, Server};
 pub(crate) struct Browser {
     pub(crate) http: reqwest::Client,
     pub(crate) base: String,
-    cookie: String,
+    pub(crate) cookie: String,
 }
 
 pub(crate) struct Page {
@@ -18,7 +18,7 @@ pub(crate) struct Page {
 }
 
 impl Browser {
-    fn new(server: &Server) -> Self {
+    pub(crate) fn new(server: &Server) -> Self {
         let http =
             reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Self { http, base: format!("http://{}", server.address), cookie: String::new() }
@@ -157,7 +157,8 @@ async fn a_person_signs_in_chooses_a_venture_asks_and_reads_the_trace_without_sc
             .text
             .contains("Annual percentage rate of a credit")
     );
-    let out = browser.post("/logout", &[]).await;
+    assert_eq!(browser.post("/logout", &[]).await.status, 403, "signed out without the token");
+    let out = browser.post("/logout", &[("csrf", &csrf)]).await;
     assert_eq!(out.location, "/login");
     assert_eq!(browser.get("/jv/demo-finance").await.location, "/login");
 }

@@ -10,7 +10,7 @@ use runtime::train::{Options, train};
 use serde_json::{Value, json};
 use server::host::{Host, Taken};
 use server::postgres::{Cluster, checked_folder};
-use server::store::{ModelState, NewModel, Store};
+use server::store::{ModelState, NewKey, NewModel, Store};
 
 use crate::ask::Client;
 use crate::dashboard::{between, signed_in};
@@ -304,7 +304,9 @@ async fn walls(data: &Path, other: &Client, id: &str) {
     let known = store.directory().await.unwrap();
     let tenant = known.iter().find(|one| one.slug == "demo-automotive").unwrap().tenant_id;
     let mut tx = store.begin(tenant).await.unwrap();
-    let key = tx.create_key("reader", &["runs:read".to_owned()], None).await.unwrap().text;
+    let scopes = vec!["runs:read".to_owned()];
+    let new = NewKey { label: "reader".to_owned(), scopes, ..NewKey::default() };
+    let key = tx.create_key(&new).await.unwrap().1.text;
     tx.commit().await.unwrap();
     store.close().await;
     let reader = Client { http: other.http.clone(), base: other.base.clone(), key };

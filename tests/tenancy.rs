@@ -2,23 +2,19 @@
 
 use agents::dataset::Mapping;
 use agents::synth::Consent;
+use server::access::Role;
 use server::dataset::{Job, Upload, import};
 use server::postgres::{Cluster, checked_folder};
 use server::store::{
     Address, Amounts, ApprovalRule, Attempt, Busy, EndpointSecret, EndpointSettings, Judgement,
-    NewApproval, NewBudget, NewEffect, NewInbound, NewModel, NewRun, NewSchedule, NewSource,
-    NewTenant, Noted, Period, Resource, RunId, RunSource, Settled, ShadowPlan, StartOutcome, Store,
-    StoreError, SwitchScope, TenantId, TenantTx, Vote, hash_of,
+    NewApproval, NewBudget, NewEffect, NewInbound, NewKey, NewMember, NewModel, NewRun, NewSchedule,
+    NewSource, NewTenant, Noted, POLICY, Period, Place, ROUTING, Resource, RunId, RunSource,
+    Settled, ShadowPlan, SignedInBy, StartOutcome, Store, StoreError, SwitchScope, TenantId,
+    TenantTx, Vote, hash_of,
 };
 use sqlx::{Connection as _, PgConnection};
 
 use crate::support::Folder;
-
-/// Tables that are read before a tenant is known: identifiers, hashes and times, nothing else.
-const ROUTING: [&str; 5] =
-    ["credential", "directory", "run_queue", "schedule_due", "webhook_queue"];
-
-const POLICY: &str = "(tenant_id = ( SELECT (NULLIF(current_setting('tessera.tenant_id'::text, true), ''::text))::uuid AS \"nullif\"))";
 
 pub(crate) struct World {
     cluster: Cluster,
@@ -41,9 +37,10 @@ async fn tenant(store: &Store, slug: &str) -> TenantId {
         .await
         .unwrap();
     let mut tx = store.begin(id).await.unwrap();
-    tx.create_key("seed", &[], None).await.unwrap();
+    tx.create_key(&NewKey::default()).await.unwrap();
     tx.create_login_link(5).await.unwrap();
-    tx.create_session("seed", 1).await.unwrap();
+    tx.create_session(SignedInBy::Link, "seed", &Place::default()).await.unwrap();
+    seed_member(&mut tx).await;
     tx.put_document("terms", "Terms", "en", "own", "text").await.unwrap();
     let (run, _) = tx.create_run(&new_run("seed", "same request")).await.unwrap();
     seed_trust(&mut tx, run).await;
@@ -191,6 +188,19 @@ async fn seed_webhooks(tx: &mut TenantTx, run: RunId) {
     let new = NewInbound { source, external_id: "same", payload: "{}" };
     assert!(tx.receive(&new).await.unwrap());
     tx.conclude_inbound(&new, "started", "", Some(run)).await.unwrap();
+}
+
+async fn seed_member(tx: &mut TenantTx) {
+    let new = NewMember {
+        service: false,
+        login: "ana".to_owned(),
+        name: "Ana".to_owned(),
+        organisation: "Harbour".to_owned(),
+        role: Role::Analyst,
+        by: "seed".to_owned(),
+    };
+    let member = tx.add_member(&new).await.unwrap();
+    tx.invite(member, "seed").await.unwrap();
 }
 
 async fn seed_planner(tx: &mut TenantTx, run: RunId) {

@@ -57,6 +57,7 @@ async fn me(State(state): State<AppState>, key: Key) -> Result<Json<Value>, Prob
     Ok(Json(json!({
         "tenant": tenant.slug, "name": tenant.name, "pack": tenant.pack, "currency": tenant.currency,
         "timezone": tenant.timezone, "key": key.0.label, "scopes": key.0.scopes,
+        "actor": key.actor(),
     })))
 }
 

@@ -1,23 +1,22 @@
 //! Who calls: an API key, or the sessions of a browser.
 
+use std::convert::Infallible;
+
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 
+use crate::access::{Actor, Origin, address_of};
 use crate::error::Problem;
 use crate::state::AppState;
-use crate::store::{FoundKey, Session, hash_of};
-
-/// Name of the cookie that holds a browser's sessions, parted by `.`.
-pub const COOKIE: &str = "tessera";
+use crate::store::{FoundKey, Place, SESSION_HOURS, Session, hash_of};
 
 /// Most sessions that one browser may hold, one a joint venture.
 pub const MAX_SESSIONS: usize = 16;
 
-/// What a key may be permitted; a person on the pages may do all of it.
-pub const SCOPES: [&str; 5] =
-    ["runs:read", "runs:write", "approvals:write", "data:write", "models:write"];
+/// Longest part of what a browser says of itself that is kept, characters.
+const MAX_AGENT: usize = 200;
 
 /// The key of an API call.
 pub struct Key(pub FoundKey);
@@ -33,6 +32,32 @@ impl Key {
         } else {
             Err(Problem::forbidden(scope))
         }
+    }
+
+    /// Returns who acts with the key.
+    pub fn actor(&self) -> &Actor {
+        &self.0.actor
+    }
+}
+
+impl Session {
+    /// Checks that the role of whoever is signed in permits something.
+    ///
+    /// # Errors
+    /// `missing_scope`.
+    pub fn permits(&self, scope: &str) -> Result<(), Problem> {
+        if self.scopes.iter().any(|s| s == scope) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "missing_scope",
+            "Not permitted",
+            format!(
+                "the role `{}` lacks the scope `{scope}`; an owner of the joint venture can change it",
+                self.actor.role.name()
+            ),
+        ))
     }
 }
 
@@ -51,17 +76,32 @@ impl FromRequestParts<AppState> for Key {
     }
 }
 
+/// Where a call comes from.
+pub struct Caller(pub Place);
+
+impl FromRequestParts<AppState> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Infallible> {
+        let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        Ok(Self(Place {
+            address: address_of(&state.access.origin, &parts.extensions, &parts.headers),
+            agent: agent.unwrap_or_default().chars().take(MAX_AGENT).collect(),
+        }))
+    }
+}
+
 /// The sessions of a browser that are still valid, with the secret of each.
 pub struct Browser(pub Vec<(String, Session)>);
 
-/// Returns the session secrets of the cookie.
-pub fn secrets(headers: &HeaderMap) -> Vec<String> {
+/// Returns the session secrets of the cookie, which parts them by `.`.
+pub fn secrets(origin: &Origin, headers: &HeaderMap) -> Vec<String> {
     headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+        .filter_map(|pair| pair.trim().strip_prefix(origin.cookie_name())?.strip_prefix('='))
         .flat_map(|value| value.split('.'))
         .filter(|secret| !secret.is_empty())
         .take(MAX_SESSIONS)
@@ -70,9 +110,14 @@ pub fn secrets(headers: &HeaderMap) -> Vec<String> {
 }
 
 /// Returns the cookie that holds these session secrets; an empty list removes it.
-pub fn cookie(secrets: &[String]) -> String {
-    let age = if secrets.is_empty() { 0 } else { 12 * 3600 };
-    format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age}", secrets.join("."))
+pub fn cookie(origin: &Origin, secrets: &[String]) -> String {
+    let age = if secrets.is_empty() { 0 } else { u32::from(SESSION_HOURS) * 3600 };
+    let secure = if origin.is_secure() { "; Secure" } else { "" };
+    format!(
+        "{}={}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age}{secure}",
+        origin.cookie_name(),
+        secrets.join(".")
+    )
 }
 
 /// Why a page is not shown.
@@ -94,8 +139,8 @@ impl IntoResponse for Refused {
 
 async fn browser(parts: &Parts, state: &AppState) -> Result<Option<Browser>, Problem> {
     let mut sessions = Vec::new();
-    for secret in secrets(&parts.headers) {
-        if let Some(session) = state.store.find_session(&hash_of(&secret)).await? {
+    for secret in secrets(&state.access.origin, &parts.headers) {
+        if let Some(session) = state.store.find_session(&secret).await? {
             sessions.push((secret, session));
         }
     }

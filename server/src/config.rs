@@ -20,6 +20,13 @@ pub struct Config {
     /// Address to listen on.
     #[arg(long, env = "TESSERA_HOST", default_value = "127.0.0.1", global = true)]
     pub host: String,
+    /// Address under which browsers reach the server, such as `https://agents.example`. With `https` cookies
+    /// are sent over TLS alone.
+    #[arg(long, env = "TESSERA_PUBLIC_URL", global = true, value_name = "URL")]
+    pub public_url: Option<String>,
+    /// Number of proxies before the server, each of which adds an address to `X-Forwarded-For`.
+    #[arg(long, env = "TESSERA_PROXIES", default_value_t = 0, global = true, value_name = "N")]
+    pub proxies: usize,
     /// Folder of a planner to use instead of the shipped one.
     #[arg(long, env = "TESSERA_PLANNER", global = true, value_name = "DIR")]
     pub planner: Option<PathBuf>,

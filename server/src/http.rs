@@ -1,24 +1,25 @@
 //! The whole of what the server serves, with the limits and headers that hold everywhere.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn};
+use axum::http::{HeaderName, Method, StatusCode};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
-use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
 use tracing::Level;
 
+use crate::access::secured;
 use crate::error::Problem;
 use crate::input::wrong_method;
 use crate::state::AppState;
 use crate::{
-    api, approvals, audit, control, dashboard, dataset, egress, models, openapi, ops, outcomes,
-    settings, training, webhooks,
+    access, api, approvals, audit, control, dashboard, dataset, egress, models, openapi, ops,
+    outcomes, settings, training, webhooks,
 };
 
 /// Largest body that is read, bytes. A larger one is answered with 413 and not read on.
@@ -30,18 +31,14 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// The same for a file on its way in, which a slow line takes long to bring.
 const UPLOAD_PATIENCE: Duration = Duration::from_mins(30);
 
-/// Pages load nothing from elsewhere and run no inline script or style.
-const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-
 /// Builds the router.
 pub fn router(state: AppState) -> Router {
     let id = HeaderName::from_static("x-request-id");
-    let fixed = |name: HeaderName, value: &'static str| {
-        SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
-    };
+    let access = Arc::clone(&state.access);
     Router::new()
         .merge(ops::routes())
         .merge(api::routes())
+        .merge(access::api::routes().method_not_allowed_fallback(wrong_method))
         .merge(dataset::api::routes().method_not_allowed_fallback(wrong_method))
         .merge(training::routes().method_not_allowed_fallback(wrong_method))
         .merge(models::api::routes().method_not_allowed_fallback(wrong_method))
@@ -55,17 +52,13 @@ pub fn router(state: AppState) -> Router {
         .merge(webhooks::inbound::routes().method_not_allowed_fallback(wrong_method))
         .merge(openapi::routes().method_not_allowed_fallback(wrong_method))
         .merge(settings::routes().method_not_allowed_fallback(wrong_method))
-        .merge(dashboard::routes())
+        .merge(dashboard::routes(Arc::clone(&access)))
         .fallback(dashboard::lost)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
         .layer(from_fn(patient))
         .layer(from_fn(ops::metrics::measured))
-        .layer(fixed(header::CONTENT_SECURITY_POLICY, CONTENT_POLICY))
-        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(fixed(header::REFERRER_POLICY, "same-origin"))
-        .layer(fixed(header::CACHE_CONTROL, "no-store"))
-        .layer(fixed(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
+        .layer(from_fn_with_state(access, secured))
         .layer(PropagateRequestIdLayer::new(id.clone()))
         .layer(
             TraceLayer::new_for_http()

@@ -149,21 +149,6 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         })
 }
 
-/// Tells whether a form was sent by a page of this server. Browsers say where a form comes from;
-/// other programs say nothing and hold no cookie by accident.
-///
-/// # Source
-/// W3C, *Fetch Metadata Request Headers*; RFC 6454, *The Web Origin Concept*.
-pub fn is_own(headers: &HeaderMap) -> bool {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    if let Some(site) = text("sec-fetch-site") {
-        return matches!(site, "same-origin" | "none");
-    }
-    let Some(origin) = text("origin") else { return true };
-    let host = origin.split_once("://").map(|(_, host)| host);
-    host.is_some() && host == text("host")
-}
-
 /// Answers a call to an address with a method that it does not have.
 pub async fn wrong_method(uri: axum::http::Uri) -> axum::response::Response {
     let detail = format!("{} does not take this method; see `Allow`", uri.path());
@@ -182,21 +167,6 @@ mod tests {
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
-    }
-
-    #[test]
-    fn a_form_of_another_site_is_told_from_one_of_our_own() {
-        for (pairs, own) in [
-            (&[("host", "a:1")][..], true),
-            (&[("host", "a:1"), ("origin", "http://a:1")], true),
-            (&[("host", "a:1"), ("origin", "http://a:2")], false),
-            (&[("host", "a:1"), ("origin", "null")], false),
-            (&[("host", "b"), ("origin", "http://a"), ("sec-fetch-site", "same-origin")], true),
-            (&[("host", "a"), ("origin", "http://a"), ("sec-fetch-site", "cross-site")], false),
-            (&[("sec-fetch-site", "same-site")], false),
-        ] {
-            assert_eq!(is_own(&headers(pairs)), own, "{pairs:?}");
-        }
     }
 
     #[test]

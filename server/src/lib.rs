@@ -4,6 +4,7 @@
 //! database; [`store`] holds every row of every tenant behind one door; [`host`] gives tools their
 //! tenant's data and nobody else's; [`jobs`] drives the runs.
 
+pub mod access;
 pub mod agent;
 pub mod api;
 pub mod approvals;

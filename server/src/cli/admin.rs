@@ -1,11 +1,9 @@
-//! Administration of joint ventures and their keys, on the machine of the server.
+//! Administration of joint ventures, on the machine of the server.
 
 use clap::Subcommand;
-use uuid::Uuid;
 
 use super::open::open;
 use super::{CliError, say};
-use crate::auth::SCOPES;
 use crate::config::{Config, closed_share};
 use crate::store::{NewTenant, Store, TenantId};
 
@@ -62,38 +60,6 @@ fn threshold(text: &str) -> Result<Threshold, String> {
     }
     let share = closed_share(text).map_err(|what| format!("`default`, or {what}"))?;
     Ok(Threshold(Some(share)))
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum KeyCommand {
-    /// Make a key and print its secret once.
-    New {
-        /// Name of the joint venture.
-        tenant: String,
-        /// Label for people.
-        #[arg(long, default_value = "command line")]
-        label: String,
-        /// Days until it ends; never when absent.
-        #[arg(long)]
-        days: Option<u16>,
-    },
-    /// List the keys of a joint venture.
-    List {
-        /// Name of the joint venture.
-        tenant: String,
-    },
-    /// Revoke a key.
-    Revoke {
-        /// Name of the joint venture.
-        tenant: String,
-        /// Identifier of the key.
-        key: Uuid,
-    },
-}
-
-/// Returns every scope, for keys of the owner.
-pub(super) fn all_scopes() -> Vec<String> {
-    SCOPES.map(str::to_owned).to_vec()
 }
 
 pub(super) async fn find(store: &Store, slug: &str) -> Result<TenantId, CliError> {
@@ -162,37 +128,6 @@ async fn make(store: &Store, new: &NewTenant) -> Result<(), CliError> {
     say(format_args!("made {} ({id})", new.slug))
 }
 
-pub(super) async fn key(config: &Config, command: KeyCommand) -> Result<(), CliError> {
-    let opened = open(config, false).await?;
-    let done = key_on(&opened.store, command).await;
-    opened.close().await?;
-    done
-}
-
-async fn key_on(store: &Store, command: KeyCommand) -> Result<(), CliError> {
-    match command {
-        KeyCommand::New { tenant, label, days } => {
-            let mut tx = store.begin(find(store, &tenant).await?).await?;
-            let secret = tx.create_key(&label, &all_scopes(), days).await?;
-            tx.commit().await?;
-            say(secret.text)
-        }
-        KeyCommand::List { tenant } => {
-            for key in store.begin(find(store, &tenant).await?).await?.keys().await? {
-                let state = if key.revoked_at.is_some() { "revoked" } else { "valid" };
-                say(format_args!("{}\t{}…\t{state}\t{}", key.id, key.prefix, key.label))?;
-            }
-            Ok(())
-        }
-        KeyCommand::Revoke { tenant, key } => {
-            let mut tx = store.begin(find(store, &tenant).await?).await?;
-            tx.revoke_key(key).await?;
-            tx.commit().await?;
-            say(format_args!("revoked {key}"))
-        }
-    }
-}
-
 pub(super) async fn login(config: &Config, slug: &str) -> Result<(), CliError> {
     let opened = open(config, false).await?;
     let tenant = find(&opened.store, slug).await;
@@ -201,10 +136,18 @@ pub(super) async fn login(config: &Config, slug: &str) -> Result<(), CliError> {
             let mut tx = opened.store.begin(tenant).await?;
             let link = tx.create_login_link(60).await?;
             tx.commit().await?;
-            say(format_args!("http://{}:{}/login?token={}", config.host, config.port, link.text))
+            say(format_args!("{}/login?token={}", address(config), link.text))
         }
         Err(error) => Err(error),
     };
     opened.close().await?;
     done
+}
+
+/// Returns the address of the server's pages: the public one, or where it listens.
+pub(super) fn address(config: &Config) -> String {
+    match &config.public_url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => format!("http://{}:{}", config.host, config.port),
+    }
 }

@@ -7,10 +7,10 @@ use agents::pack::{FixtureSource, Pack};
 use jiff::Timestamp;
 
 use super::CliError;
-use super::admin::all_scopes;
+use crate::access::all_scopes;
 use crate::dataset::{Job, Upload, import};
 use crate::outcomes;
-use crate::store::{NewTenant, Secret, Store};
+use crate::store::{NewKey, NewTenant, Secret, Store};
 
 /// A demo joint venture that was just made.
 pub(super) struct Made {
@@ -62,7 +62,8 @@ async fn make(store: &Store, pack: &Pack, slug: &str) -> Result<Secret, CliError
     outcomes::demo::tell(&mut tx, &pack.manifest, Timestamp::now())
         .await
         .map_err(|problem| CliError::Pack(problem.detail))?;
-    let key = tx.create_key("demo", &all_scopes(), None).await?;
+    let new = NewKey { label: "demo".to_owned(), scopes: all_scopes(), ..NewKey::default() };
+    let (_, key) = tx.create_key(&new).await?;
     tx.commit().await?;
     Ok(key)
 }

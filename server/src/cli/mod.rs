@@ -3,6 +3,7 @@
 //! Exit codes: 0 done; 1 failed; 2 wrong usage or input; 3 the data folder or database cannot be
 //! used; 4 the port cannot be used.
 
+mod access;
 mod admin;
 mod ask;
 mod audit;
@@ -12,6 +13,7 @@ mod control;
 mod dataset;
 mod demo;
 mod egress;
+mod doctor;
 mod eval;
 mod model;
 mod open;
@@ -33,6 +35,7 @@ use thiserror::Error;
 
 use crate::config::Config;
 use crate::dataset::ImportError;
+use crate::error::Problem;
 use crate::models::ModelError;
 use crate::postgres::ClusterError;
 use crate::store::StoreError;
@@ -55,9 +58,12 @@ enum Command {
     /// List or make joint ventures.
     #[command(subcommand)]
     Tenant(admin::TenantCommand),
-    /// Make, list or revoke API keys.
+    /// Make, list, rotate or revoke API keys.
     #[command(subcommand)]
-    Key(admin::KeyCommand),
+    Key(access::KeyCommand),
+    /// Invite, list, change or disable members.
+    #[command(subcommand)]
+    Member(access::MemberCommand),
     /// Ask an agent and wait for its answer.
     Ask(ask::AskCommand),
     /// Import, list, show, restore or delete datasets.
@@ -112,6 +118,9 @@ enum Command {
     /// Add, test and replay endpoints of webhooks.
     #[command(subcommand)]
     Webhook(webhook::WebhookCommand),
+    /// Test this installation.
+    #[command(subcommand)]
+    Doctor(doctor::DoctorCommand),
     /// Make a one-time login link for a joint venture.
     Login {
         /// Name of the joint venture.
@@ -166,6 +175,12 @@ pub enum CliError {
     /// An audit chain has a link that does not hold.
     #[error("the chain is broken: {0}")]
     Broken(String),
+    /// One joint venture could see or change what is another's; the leaks were printed.
+    #[error("{0} leaks between joint ventures; the lines marked LEAK name them")]
+    Leaked(usize),
+    /// A change was refused.
+    #[error("{}", .0.detail)]
+    Refused(Problem),
     /// Reading or writing failed.
     #[error("{0}")]
     Io(#[from] std::io::Error),
@@ -175,6 +190,7 @@ impl CliError {
     fn code(&self) -> u8 {
         match self {
             Self::Input(_)
+            | Self::Refused(_)
             | Self::Import(ImportError::Dataset(_) | ImportError::Id(_))
             | Self::Model(ModelError::Unusable(_) | ModelError::Gate(_)) => 2,
             Self::Cluster(_)
@@ -184,6 +200,7 @@ impl CliError {
             | Self::Import(ImportError::Store(StoreError::Database(_))) => 3,
             Self::Port { .. } => 4,
             Self::Store(_)
+            | Self::Leaked(_)
             | Self::Import(_)
             | Self::Model(_)
             | Self::Pack(_)
@@ -214,7 +231,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         match cli.command.unwrap_or(Command::Serve) {
             Command::Serve => serve::serve(&cli.config).await,
             Command::Tenant(command) => admin::tenant(&cli.config, command).await,
-            Command::Key(command) => admin::key(&cli.config, command).await,
+            Command::Key(command) => access::key(&cli.config, command).await,
+            Command::Member(command) => access::member(&cli.config, command).await,
             Command::Ask(command) => ask::ask(&cli.config, command).await,
             Command::Dataset(command) => dataset::dataset(&cli.config, command).await,
             Command::Egress(command) => egress::egress(&cli.config, command).await,
@@ -232,6 +250,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Audit(command) => audit::audit(&cli.config, command).await,
             Command::Secrets(command) => secrets::secrets(&cli.config, command).await,
             Command::Webhook(command) => webhook::webhook(&cli.config, command).await,
+            Command::Doctor(command) => doctor::doctor(&cli.config, command).await,
             Command::Login { tenant } => admin::login(&cli.config, &tenant).await,
         }
     });

@@ -11,6 +11,8 @@ use tokio::sync::watch;
 use super::demo;
 use super::open::open;
 use super::{CliError, say};
+use crate::access::isolation::PREFIX;
+use crate::access::{Access, Origin};
 use crate::agent::Agents;
 use crate::audit;
 use crate::auth::MAX_SESSIONS;
@@ -54,6 +56,9 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
         }
         None => None,
     };
+    let origin =
+        Origin::new(config.public_url.as_deref(), config.proxies).map_err(CliError::Input)?;
+    let access = Arc::new(Access { origin, ..Access::default() });
     let made = demo::ensure(store).await?;
     let models = Models::open(config).map_err(CliError::Planner)?;
     models.sweep();
@@ -96,7 +101,7 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
     let (egress, vault) = (Egress::default(), Arc::new(config.vault()?));
     let sender = Sender::new(store.clone(), egress.clone(), Arc::clone(&vault), Options::default());
     let sender = tokio::spawn(sender.work(stopped.clone()));
-    let state = AppState { store: store.clone(), agents, egress, vault, stopped };
+    let state = AppState { store: store.clone(), agents, egress, vault, access, stopped };
     if let Some(address) = config.metrics {
         let own = TcpListener::bind(address)
             .await
@@ -143,7 +148,8 @@ async fn overdue(mut stopped: watch::Receiver<bool>) {
 /// Returns a one-time token that signs in to every joint venture of this server; lasts an hour.
 pub(super) async fn login_token(store: &Store) -> Result<String, CliError> {
     let mut links = Vec::new();
-    for member in store.directory().await?.into_iter().take(MAX_SESSIONS) {
+    let known = store.directory().await?.into_iter();
+    for member in known.filter(|one| !one.slug.starts_with(PREFIX)).take(MAX_SESSIONS) {
         let mut tx = store.begin(member.tenant_id).await?;
         links.push(tx.create_login_link(60).await?.text);
         tx.commit().await?;

@@ -21,7 +21,7 @@ pub use switch::{SwitchBody, switch_view};
 pub const MAX_NAME: usize = 128;
 
 /// Scope of what binds every run of the joint venture.
-pub const SCOPE: &str = "data:write";
+pub const SCOPE: &str = "control:write";
 
 /// Returns the routes.
 pub fn routes() -> Router<AppState> {

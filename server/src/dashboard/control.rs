@@ -12,7 +12,7 @@ use super::view::{Frame, when};
 use super::{Fields, Trouble, enter, enter_form, frame, run_id, show};
 use crate::auth::Browser;
 use crate::control::{
-    BudgetBody, Missed, ScheduleBody, SwitchBody, checked_price, checked_schedule, enable,
+    BudgetBody, Missed, SCOPE, ScheduleBody, SwitchBody, checked_price, checked_schedule, enable,
     first_instant, settle,
 };
 use crate::error::Problem;
@@ -187,7 +187,7 @@ async fn switch(
     Path(slug): Path<String>,
     Fields(form): Fields<SwitchForm>,
 ) -> Result<Response, Trouble> {
-    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf, SCOPE).await?;
     let (scope, name) = form.what.split_once(' ').unwrap_or((form.what.as_str(), ""));
     let body =
         SwitchBody { scope: scope.to_owned(), name: name.to_owned(), off: form.off, why: form.why };
@@ -216,7 +216,7 @@ async fn budget(
     Path(slug): Path<String>,
     Fields(form): Fields<BudgetForm>,
 ) -> Result<Response, Trouble> {
-    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf, SCOPE).await?;
     if form.remove.is_empty() {
         let BudgetForm { resource, period, limit, .. } = form;
         let new = BudgetBody { agent: String::new(), resource, period, limit }.read()?;
@@ -243,7 +243,7 @@ async fn price(
     Path(slug): Path<String>,
     Fields(form): Fields<PriceForm>,
 ) -> Result<Response, Trouble> {
-    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf, SCOPE).await?;
     let micros = match form.micros.trim() {
         "" => None,
         // What is no number is refused as a price below 0 is.
@@ -275,7 +275,7 @@ async fn schedule(
     Path(slug): Path<String>,
     Fields(form): Fields<ScheduleForm>,
 ) -> Result<Response, Trouble> {
-    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf, "runs:write").await?;
     let body = ScheduleBody {
         name: form.name,
         cron: form.cron,
@@ -305,7 +305,7 @@ async fn change_schedule(
     Fields(form): Fields<ChangeForm>,
 ) -> Result<Response, Trouble> {
     let id = schedule.parse().map_err(|_| Problem::not_found("schedule"))?;
-    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf, "runs:write").await?;
     if form.change == "remove" {
         tx.remove_schedule(id).await?;
     } else {
@@ -330,7 +330,7 @@ async fn outcome(
     Fields(form): Fields<OutcomeForm>,
 ) -> Result<Response, Trouble> {
     let run = run_id(&run)?;
-    let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf, "approvals:write").await?;
     drop(tx);
     let (tenant, by) = (session.tenant_id, session.subject.as_str());
     settle(&state.store, tenant, run, form.outcome, by, form.reason.trim()).await?;

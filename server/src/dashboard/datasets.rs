@@ -203,7 +203,7 @@ async fn upload(
         }
     };
     let csrf = form.fields.get("csrf").map_or("", String::as_str);
-    let (session, tx) = enter_form(&state, &browser, &slug, csrf).await?;
+    let (session, tx) = enter_form(&state, &browser, &slug, csrf, "data:write").await?;
     drop(tx);
     let wanted = form.fields.get("id").map_or("", |id| id.trim()).to_owned();
     let Some(file) = form.file.filter(|file| !file.bytes.is_empty()) else {
@@ -426,7 +426,7 @@ async fn restore(
     Path((slug, id)): Path<(String, String)>,
     Fields(form): Fields<RestoreForm>,
 ) -> Result<Response, Trouble> {
-    let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf, "data:write").await?;
     drop(tx);
     restored(&state.store, session.tenant_id, &id, form.version).await?;
     Ok(Redirect::to(&format!("/jv/{slug}/datasets/{id}?said=restored")).into_response())
@@ -438,7 +438,7 @@ async fn delete(
     Path((slug, id)): Path<(String, String)>,
     Fields(form): Fields<CancelForm>,
 ) -> Result<Response, Trouble> {
-    let (_, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (_, mut tx) = enter_form(&state, &browser, &slug, &form.csrf, "data:write").await?;
     tx.delete_dataset(&id).await?;
     tx.commit().await?;
     Ok(Redirect::to(&format!("/jv/{slug}/datasets#deleted")).into_response())

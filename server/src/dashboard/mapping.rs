@@ -261,7 +261,7 @@ pub(super) async fn map(
     let field = |name: &str| {
         fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone()).unwrap_or_default()
     };
-    let (session, tx) = enter_form(&state, &browser, &slug, &field("csrf")).await?;
+    let (session, tx) = enter_form(&state, &browser, &slug, &field("csrf"), "data:write").await?;
     drop(tx);
     let mut source = Source {
         file: field("file"),

@@ -1,5 +1,6 @@
 //! The partner dashboard: pages that work without scripts; a small script makes a run's page live.
 
+mod access;
 mod audit;
 mod control;
 mod datasets;
@@ -10,17 +11,18 @@ mod models;
 mod outcomes;
 mod outcomes_ledger;
 mod sources;
+mod sign_in;
 mod trace;
 mod training;
 mod view;
 mod webhooks;
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use askama::Template;
 use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Form, Router};
@@ -28,19 +30,20 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use crate::access::Access;
 use crate::agent::new_run;
 use crate::api::cancel_run;
 use crate::approvals;
-use crate::auth::{self, Browser, MAX_SESSIONS};
+use crate::auth::Browser;
 use crate::error::Problem;
-use crate::input::{checked, is_own};
+use crate::input::checked;
 use crate::live;
 use crate::state::AppState;
-use crate::store::{NewRun, RunFilter, RunSource, Session, Store, TenantTx, hash_of};
+use crate::store::{NewRun, RunFilter, RunSource, Session, TenantTx, same};
 use crate::view::RunView;
 use trace::Tools;
 use view::{
-    Frame, LivePart, LoginPage, PackPage, ProblemPage, RunLine, RunPage, RunsPage, ToolLine,
+    Frame, LivePart, PackPage, ProblemPage, RunLine, RunPage, RunsPage, ToolLine,
     Venture, VenturesPage,
 };
 
@@ -51,11 +54,9 @@ const STYLE: &str = include_str!("../../assets/app.css");
 const SCRIPT: &str = include_str!("../../assets/app.js");
 
 /// Returns the routes of the pages.
-pub fn routes() -> Router<AppState> {
+pub fn routes(access: Arc<Access>) -> Router<AppState> {
     Router::new()
         .route("/", get(ventures))
-        .route("/login", get(login_form).post(login))
-        .route("/logout", post(logout))
         .route("/jv/{slug}", get(runs))
         .route("/jv/{slug}/runs", post(ask))
         .route("/jv/{slug}/runs/{run}", get(run))
@@ -64,6 +65,8 @@ pub fn routes() -> Router<AppState> {
         .route("/jv/{slug}/runs/{run}/cancel", post(cancel))
         .route("/jv/{slug}/pack", get(pack))
         .merge(control::routes())
+        .merge(sign_in::routes())
+        .merge(access::routes())
         .merge(datasets::routes())
         .merge(inbox::routes())
         .merge(audit::routes())
@@ -74,7 +77,7 @@ pub fn routes() -> Router<AppState> {
         .route("/assets/app.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
         .route("/assets/app.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }))
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn(own_forms))
+        .layer(from_fn_with_state(access, own_forms))
 }
 
 fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse {
@@ -93,8 +96,9 @@ fn edition() -> &'static str {
 }
 
 /// Refuses what another site sends: signing in or out must be this browser's own wish.
-async fn own_forms(request: Request, next: Next) -> Response {
-    if matches!(*request.method(), Method::GET | Method::HEAD) || is_own(request.headers()) {
+async fn own_forms(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if reads || access.origin.is_own(request.headers()) {
         return next.run(request).await;
     }
     let problem = Problem::new(
@@ -190,23 +194,29 @@ async fn enter(
     Err(Problem::not_found("joint venture among those that you are signed in to"))
 }
 
-/// As [`enter`], for a form: its token must be the session's.
+/// As [`enter`], for a form: its token must be the session's, and the role must permit what it does.
 async fn enter_form(
     state: &AppState,
     browser: &Browser,
     slug: &str,
     csrf: &str,
+    scope: &str,
 ) -> Result<(Session, TenantTx), Problem> {
     let (session, tx) = enter(state, browser, slug).await?;
-    if session.csrf == csrf {
+    if same(&session.csrf, csrf) {
+        session.permits(scope)?;
         return Ok((session, tx));
     }
-    Err(Problem::new(
+    Err(stale_form())
+}
+
+fn stale_form() -> Problem {
+    Problem::new(
         StatusCode::FORBIDDEN,
         "stale_form",
         "This form is not valid any more",
         "nothing was changed; go back, reload the page and send it again",
-    ))
+    )
 }
 
 async fn frame(
@@ -232,85 +242,6 @@ async fn frame(
     })
 }
 
-#[derive(Deserialize)]
-struct LoginQuery {
-    #[serde(default)]
-    token: String,
-    #[serde(default)]
-    fault: String,
-}
-
-async fn login_form(Query(query): Query<LoginQuery>) -> Response {
-    let fault = match query.fault.as_str() {
-        "link" => "This link was used before or has expired. `tessera login NAME` makes a new one.",
-        "key" => "This key is not valid.",
-        "scope" => {
-            "This key may not be used for pages: it lacks a scope of reading, asking, approving, data or models."
-        }
-        _ => "",
-    };
-    show(&LoginPage { token: query.token, fault })
-}
-
-#[derive(Deserialize)]
-struct LoginForm {
-    #[serde(default)]
-    token: String,
-    #[serde(default)]
-    key: String,
-}
-
-/// Redeems one-time links (several parted by `.`) or a key. The link is redeemed by a form, not by
-/// opening it, so that a mail scanner does not use it up.
-async fn login(
-    State(state): State<AppState>,
-    headers: HeaderMap,
-    Fields(form): Fields<LoginForm>,
-) -> Result<Response, Trouble> {
-    let mut kept = auth::secrets(&headers);
-    let before = kept.len();
-    for token in form.token.split('.').filter(|t| !t.is_empty()).take(MAX_SESSIONS) {
-        if let Some(tenant) = state.store.redeem_login_link(&hash_of(token)).await? {
-            kept.push(start(&state.store, tenant, "owner").await?);
-        }
-    }
-    if !form.key.trim().is_empty()
-        && let Some(key) = state.store.find_key(&hash_of(form.key.trim())).await?
-    {
-        // A session may do all of this; a key that may not must not become one.
-        let lacks = |scope: &&str| !key.scopes.iter().any(|held| held == scope);
-        if auth::SCOPES.iter().any(lacks) {
-            return Ok(Redirect::to("/login?fault=scope").into_response());
-        }
-        kept.push(start(&state.store, key.tenant_id, &key.label).await?);
-    }
-    if kept.len() == before {
-        let fault = if form.token.is_empty() { "key" } else { "link" };
-        return Ok(Redirect::to(&format!("/login?fault={fault}")).into_response());
-    }
-    let from = kept.len().saturating_sub(MAX_SESSIONS);
-    Ok(([(header::SET_COOKIE, auth::cookie(&kept[from..]))], Redirect::to("/")).into_response())
-}
-
-async fn start(store: &Store, tenant: Uuid, subject: &str) -> Result<String, Problem> {
-    let mut tx = store.begin(tenant).await?;
-    let (secret, _) = tx.create_session(subject, 12).await?;
-    tx.commit().await?;
-    Ok(secret.text)
-}
-
-async fn logout(
-    State(state): State<AppState>,
-    browser: Option<Browser>,
-) -> Result<Response, Trouble> {
-    for (secret, session) in browser.map(|b| b.0).unwrap_or_default() {
-        let mut tx = state.store.begin(session.tenant_id).await?;
-        tx.end_session(&hash_of(&secret)).await?;
-        tx.commit().await?;
-    }
-    Ok(([(header::SET_COOKIE, auth::cookie(&[]))], Redirect::to("/login")).into_response())
-}
-
 async fn ventures(State(state): State<AppState>, browser: Browser) -> Result<Response, Trouble> {
     let mut ventures: Vec<Venture> = Vec::new();
     for (_, session) in &browser.0 {
@@ -331,7 +262,8 @@ async fn ventures(State(state): State<AppState>, browser: Browser) -> Result<Res
         });
     }
     ventures.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(show(&VenturesPage { ventures }))
+    let csrf = browser.0.first().map_or_else(String::new, |(_, session)| session.csrf.clone());
+    Ok(show(&VenturesPage { csrf, ventures }))
 }
 
 #[derive(Deserialize, Default)]
@@ -414,7 +346,7 @@ async fn ask(
     Path(slug): Path<String>,
     Fields(form): Fields<AskForm>,
 ) -> Result<Response, Trouble> {
-    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf, "runs:write").await?;
     if let Err(problem) = checked(&form.request) {
         // What was written is kept in the box.
         let refused = Some((form.request, problem.detail));
@@ -518,7 +450,7 @@ async fn cancel(
     Fields(form): Fields<CancelForm>,
 ) -> Result<Response, Trouble> {
     let id = run_id(&run)?;
-    let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf, "runs:write").await?;
     drop(tx);
     cancel_run(&state.store, session.tenant_id, id, &session.subject).await?;
     Ok(Redirect::to(&format!("/jv/{slug}/runs/{run}")).into_response())

@@ -370,7 +370,7 @@ async fn train(
     Path(slug): Path<String>,
     Fields(form): Fields<TrainForm>,
 ) -> Result<Response, Trouble> {
-    let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf, "models:write").await?;
     drop(tx);
     let label = Some(form.label.trim().to_owned()).filter(|label| !label.is_empty());
     let wish = Training { label, minutes: form.minutes, ..Training::default() };
@@ -385,7 +385,7 @@ async fn gate(
     Path((slug, id)): Path<(String, String)>,
     Fields(form): Fields<CancelForm>,
 ) -> Result<Response, Trouble> {
-    let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf, "models:write").await?;
     drop(tx);
     let job = start_gate(&state, session.tenant_id, id_of(&id)?).await?;
     Ok(Redirect::to(&format!("/jv/{slug}/models/jobs/{job}")).into_response())
@@ -397,7 +397,7 @@ async fn stop(
     Path((slug, job)): Path<(String, String)>,
     Fields(form): Fields<CancelForm>,
 ) -> Result<Response, Trouble> {
-    let (_, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (_, mut tx) = enter_form(&state, &browser, &slug, &form.csrf, "models:write").await?;
     tx.stop_model_job(job.parse().map_err(|_| Problem::not_found("job"))?).await?;
     tx.commit().await?;
     Ok(Redirect::to(&format!("/jv/{slug}/models/jobs/{job}")).into_response())
@@ -409,7 +409,7 @@ async fn promote(
     Path((slug, id)): Path<(String, String)>,
     Fields(form): Fields<CancelForm>,
 ) -> Result<Response, Trouble> {
-    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf, "models:write").await?;
     let pack = pack_of(&tx.tenant().await?.pack)?;
     drop(tx);
     let (models, tenant) = (state.agents.models(), session.tenant_id);
@@ -423,7 +423,7 @@ async fn rollback(
     Path(slug): Path<String>,
     Fields(form): Fields<CancelForm>,
 ) -> Result<Response, Trouble> {
-    let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf, "models:write").await?;
     drop(tx);
     let (models, tenant) = (state.agents.models(), session.tenant_id);
     change::rollback(models, &state.store, tenant, &session.subject).await?;
@@ -442,7 +442,7 @@ async fn shadow(
     Path((slug, id)): Path<(String, String)>,
     Fields(form): Fields<ShadowForm>,
 ) -> Result<Response, Trouble> {
-    let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf, "models:write").await?;
     drop(tx);
     let models = state.agents.models();
     change::shadow(models, &state.store, session.tenant_id, id_of(&id)?, form.on).await?;

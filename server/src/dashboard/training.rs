@@ -109,7 +109,7 @@ async fn verdict(
     Fields(form): Fields<VerdictForm>,
 ) -> Result<Response, Trouble> {
     let run = run_id(&run)?;
-    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf, "runs:write").await?;
     let pack = tx.get_run(run).await?.pack;
     let agent = state.agents.get(&pack).ok_or_else(|| Problem::not_found("pack"))?;
     judge(&mut tx, agent.pack(), run, &form.said()?, &session.subject).await?;
@@ -178,7 +178,7 @@ async fn consent(
     Path(slug): Path<String>,
     Fields(form): Fields<ConsentForm>,
 ) -> Result<Response, Trouble> {
-    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf, "data:write").await?;
     let (source, level) = consent_of(&form.source, &form.level)?;
     tx.set_consent(source, level, &session.subject).await?;
     tx.commit().await?;

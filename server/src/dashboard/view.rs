@@ -114,20 +114,12 @@ pub(super) struct Venture {
     pub(super) last: Option<RunLine>,
 }
 
-/// `/login`
-#[derive(Template)]
-#[template(path = "login.html")]
-pub(super) struct LoginPage {
-    /// Token of the one-time link, if the address carries one.
-    pub(super) token: String,
-    /// What went wrong before.
-    pub(super) fault: &'static str,
-}
-
 /// `/`
 #[derive(Template)]
 #[template(path = "ventures.html")]
 pub(super) struct VenturesPage {
+    /// Token of the form that signs out.
+    pub(super) csrf: String,
     /// The joint ventures that the browser is signed in to.
     pub(super) ventures: Vec<Venture>,
 }

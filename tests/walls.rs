@@ -174,7 +174,7 @@ async fn every_form_of_another_site_is_refused(world: &World, router: &Router) {
             continue;
         }
         // Every field that any form has, so that only the token is missing or wrong.
-        let fields = "request=x&decision=approve&reason=&verdict=accepted&source=api&level=none&do=x&role=x&login=x&label=x&current=x&password=x&again=x&id=x&version=1&on=true&label=&minutes=1";
+        let fields = "request=x&decision=approve&reason=&verdict=accepted&source=api&level=none&do=x&role=x&login=x&label=x&current=x&password=x&again=x&id=x&version=1&on=true&minutes=1";
         for token in ["", "csrf=x&", "csrf=&"] {
             let with =
                 [&own[..], &[("sec-fetch-site", "same-origin"), ("origin", "http://tessera")]]

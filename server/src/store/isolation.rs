@@ -145,8 +145,10 @@ impl Store {
                         .bind(tenant)
                         .fetch_one(&mut *tx.tx)
                         .await?;
-                // Every third transaction is left open and dropped.
-                if round % 3 != 0 {
+                // Every third transaction is dropped half-way; its connection goes back all the same.
+                if round % 3 == 0 {
+                    drop(tx);
+                } else {
                     tx.commit().await?;
                 }
                 let unset: i64 = sqlx::query_scalar("select count(*) from api_key")
@@ -212,9 +214,9 @@ impl TenantTx {
         let mut digests = BTreeMap::new();
         for table in tables {
             let text = format!(
-                "select coalesce(md5(string_agg(md5(row), '' order by row)), '') from (
-                    select (to_jsonb(t) - 'last_used_at' - 'seen_at')::text as row from {} t
-                    where tenant_id = $1) rows",
+                "select coalesce(md5(string_agg(md5(line), '' order by line)), '') from (
+                    select (to_jsonb(t) - 'last_used_at' - 'seen_at')::text as line from {} t
+                    where tenant_id = $1) lines",
                 quoted(table)
             );
             let digest: String = sqlx::query_scalar(AssertSqlSafe(text))

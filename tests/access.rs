@@ -438,11 +438,14 @@ async fn guesses_are_slowed_by_account_and_address_whatever_they_say_of_where_th
         }
     }
     assert_eq!(last, 429, "one address may guess on for ever");
-    run_sql(&folder.path(), "update sign_in_throttle set until = now()").await;
-    assert_eq!(by_password(&mut browser, "ana", PASSWORD).await.location, "/");
+    run_sql(&folder.path(), "delete from sign_in_throttle").await;
     // A right one forgets the wrong ones before it.
-    assert_eq!(guess("ana", "x").await.0, 401);
-    assert_eq!(guess("ana", "x").await.0, 401);
+    for _ in 0..2 {
+        for _ in 0..4 {
+            assert_eq!(guess("ana", "x").await.0, 401);
+        }
+        assert_eq!(by_password(&mut browser, "ana", PASSWORD).await.location, "/");
+    }
     // A one-time link still gets the owner in.
     signed_in(&server).await;
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use clap::{Args, Subcommand};
 use tokio::sync::watch;
 
@@ -9,13 +10,14 @@ use super::admin::find;
 use super::open::open;
 use super::{CliError, say};
 use crate::access::Access;
-use crate::access::isolation::{Report, Side, subjects, test};
+use crate::access::isolation::{Report, Side, on_subjects, test};
 use crate::agent::Agents;
 use crate::config::Config;
+use crate::error::Problem;
 use crate::http::router;
 use crate::models::Models;
 use crate::state::AppState;
-use crate::store::Store;
+use crate::store::{Store, TenantId};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DoctorCommand {
@@ -52,22 +54,32 @@ async fn isolation(config: &Config, store: &Store, wish: &Isolation) -> Result<(
     let access = Arc::new(Access::default());
     let router = router(AppState { store: store.clone(), agents, access, stopped });
     let named = wish.tenant.as_deref().zip(wish.other.as_deref());
-    let (one, two) = match named {
+    let report = match named {
         Some((one, two)) => {
-            let one = Side::of(store, find(store, one).await?, "").await;
-            let two = Side::of(store, find(store, two).await?, "").await;
-            (one.map_err(CliError::Refused)?, two.map_err(CliError::Refused)?)
+            let (one, two) = (find(store, one).await?, find(store, two).await?);
+            between(store, &router, one, two).await
         }
-        None => subjects(store).await.map_err(CliError::Refused)?,
+        None => on_subjects(store, &router).await,
     };
-    let report = test(store, &router, &one, &two, named.is_none()).await;
-    for side in [&one, &two] {
-        side.retire(store).await.map_err(CliError::Refused)?;
-    }
     let report = report.map_err(CliError::Refused)?;
     print(&report, wish.json)?;
     let leaks = report.leaks().count();
     if leaks == 0 { Ok(()) } else { Err(CliError::Leaked(leaks)) }
+}
+
+/// Tries what reads between two joint ventures that are in use.
+async fn between(
+    store: &Store,
+    router: &Router,
+    one: TenantId,
+    two: TenantId,
+) -> Result<Report, Problem> {
+    let one = Side::of(store, one, "").await?;
+    let two = Side::of(store, two, "").await?;
+    let report = test(store, router, &one, &two, false).await;
+    one.retire(store).await?;
+    two.retire(store).await?;
+    report
 }
 
 fn print(report: &Report, json: bool) -> Result<(), CliError> {

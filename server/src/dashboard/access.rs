@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::sign_in::new_password;
@@ -17,9 +18,11 @@ use super::view::{Badge, Frame, when};
 use super::{Fields, Trouble, enter, enter_form, frame, show};
 use crate::access::api::join_url;
 use crate::access::change::{self, By, MemberChange, role_of};
+use crate::access::isolation::{self, Trial};
 use crate::access::{MIN_PASSWORD, Role, SCOPES};
 use crate::auth::{self, Browser, Caller};
 use crate::error::Problem;
+use crate::http::router;
 use crate::state::AppState;
 use crate::store::{ApiKey, Member, NewKey, NewMember, OpenSession, Session, SignedInBy, TenantTx};
 
@@ -35,6 +38,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/jv/{slug}/access/keys/{key}", post(change_key))
         .route("/jv/{slug}/access/sessions/{session}", post(end_session))
         .route("/jv/{slug}/access/password", post(password))
+        .route("/jv/{slug}/access/isolation", post(self_test))
 }
 
 struct MemberLine {
@@ -135,6 +139,13 @@ fn badge(state: &'static str) -> Badge {
     Badge { word, class }
 }
 
+/// What the self-test of isolation found.
+struct Tested {
+    tries: usize,
+    trials: Vec<Trial>,
+    leaks: usize,
+}
+
 /// What the page shows once, or what went wrong.
 #[derive(Default)]
 struct Said {
@@ -144,6 +155,8 @@ struct Said {
     secret: String,
     /// What went wrong.
     fault: String,
+    /// What a self-test found.
+    tested: Option<Tested>,
 }
 
 /// `/jv/{slug}/access`
@@ -276,7 +289,7 @@ async fn add_member(
                 made: "Send this link to the new member. It is shown only now, works once and for three days:"
                     .to_owned(),
                 secret: join_url(&state, &invite.text),
-                fault: String::new(),
+                ..Said::default()
             };
             kept(&state, &session, tx, said).await
         }
@@ -314,7 +327,7 @@ async fn change_member(
                         made: "Send this link to the member. It is shown only now; the password set by it replaces the one before:"
                             .to_owned(),
                         secret: join_url(&state, &secret.text),
-                        fault: String::new(),
+                        ..Said::default()
                     };
                     kept(&state, &session, tx, said).await
                 }
@@ -361,7 +374,7 @@ fn days_of(text: &str) -> Result<Option<u16>, Problem> {
 
 fn key_said(secret: String) -> Said {
     let made = "Copy the key. It is shown only now:".to_owned();
-    Said { made, secret, fault: String::new() }
+    Said { made, secret, ..Said::default() }
 }
 
 async fn add_key(
@@ -444,6 +457,38 @@ async fn end_session(
     tx.end_session(id).await?;
     tx.commit().await?;
     Ok(Redirect::to(&format!("/jv/{slug}/access")).into_response())
+}
+
+/// One self-test at a time: both would change the rows that the other compares.
+static SELF_TEST: Mutex<()> = Mutex::const_new(());
+
+/// Runs the self-test of isolation on its own two joint ventures.
+async fn self_test(
+    State(state): State<AppState>,
+    browser: Browser,
+    Path(slug): Path<String>,
+    Fields(form): Fields<EndForm>,
+) -> Result<Response, Trouble> {
+    let (session, tx) = enter_form(&state, &browser, &slug, &form.csrf, WRITE).await?;
+    drop(tx);
+    let Ok(_one) = SELF_TEST.try_lock() else {
+        let problem = Problem::new(
+            StatusCode::CONFLICT,
+            "conflict",
+            "Conflict",
+            "a self-test is running; look again in a minute",
+        );
+        return refused(&state, &session, problem).await;
+    };
+    let report = isolation::on_subjects(&state.store, &router(state.clone())).await?;
+    let tested = Tested {
+        tries: report.tries(),
+        leaks: report.leaks().count(),
+        trials: report.trials,
+    };
+    let mut tx = state.store.begin(session.tenant_id).await?;
+    let said = Said { tested: Some(tested), ..Said::default() };
+    shown(&state, &session, &mut tx, StatusCode::OK, said).await
 }
 
 #[derive(Deserialize)]

@@ -80,11 +80,17 @@ struct Probe<'a> {
     absent: String,
 }
 
-fn probes(ids: &BTreeMap<String, Vec<String>>) -> Vec<Probe<'_>> {
-    let mut seen = BTreeSet::new();
+/// Returns identifiers that `two` has and `one` does not.
+fn probes<'a>(one: &Side, two: &'a Side) -> Vec<Probe<'a>> {
+    let own = one.ids.values().flatten().map(String::as_str);
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    let own: BTreeSet<&str> = own.collect();
     let mut list = Vec::new();
-    for (kind, ids) in ids {
-        for foreign in ids.iter().filter(|id| seen.insert(id.as_str())) {
+    for (kind, ids) in &two.ids {
+        for foreign in ids.iter().filter(|id| !own.contains(id.as_str())) {
+            if !seen.insert(foreign) {
+                continue;
+            }
             let absent = if foreign.parse::<Uuid>().is_ok() {
                 Uuid::now_v7().to_string()
             } else {
@@ -198,7 +204,7 @@ async fn api(
     let mut trial = Trial { what, tries: 0, reached: false, leaks: Vec::new() };
     let caller = As::Key(&one.key);
     let (template, parameters) = (body_of(method, &route.path), route.parameters());
-    let probes = probes(&two.ids);
+    let probes = probes(one, two);
     let makes = MAKES.contains(&route.path.as_str()) && method == "POST";
     if parameters.is_empty() {
         list(router, two, method, route, &probes, &caller, &mut trial).await?;
@@ -318,7 +324,7 @@ async fn page(
     let mut trial = Trial { what, tries: 0, reached: false, leaks: Vec::new() };
     let caller = As::Cookie(&one.cookie);
     let form = format!("csrf={}", one.csrf);
-    let probes = probes(&two.ids);
+    let probes = probes(one, two);
     let parameters = route.parameters();
     let first = probes.first().map(|probe| probe.foreign).unwrap_or_default();
     let mut values = vec![first; parameters.len()];

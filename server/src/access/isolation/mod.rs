@@ -83,6 +83,20 @@ pub async fn test(
     Ok(report)
 }
 
+/// Runs the self-test on the two joint ventures that are kept for it.
+///
+/// # Errors
+/// As [`test`].
+pub async fn on_subjects(store: &Store, router: &Router) -> Result<Report, Problem> {
+    let (one, two, faults) = subjects(store).await?;
+    let report = test(store, router, &one, &two, true).await;
+    one.retire(store).await?;
+    two.retire(store).await?;
+    let mut report = report?;
+    report.add("rows to look for", 2, faults);
+    Ok(report)
+}
+
 async fn walls(
     store: &Store,
     report: &mut Report,

@@ -83,11 +83,13 @@ impl Side {
     }
 }
 
-/// Returns the two joint ventures of the self-test, made or found, with fresh rows in the second.
+/// Returns the two joint ventures of the self-test, made or found, with fresh rows, and why rows could not
+/// be made: where a policy is gone, nothing can be written any more.
 ///
 /// # Errors
 /// `store_unavailable`.
-pub async fn subjects(store: &Store) -> Result<(Side, Side), Problem> {
+pub async fn subjects(store: &Store) -> Result<(Side, Side, Vec<String>), Problem> {
+    let mut faults = Vec::new();
     let mark = format!("mark-{}", Uuid::new_v4().simple());
     let mut sides = Vec::new();
     for letter in ["a", "b"] {
@@ -98,11 +100,14 @@ pub async fn subjects(store: &Store) -> Result<(Side, Side), Problem> {
             None => store.create_tenant(&venture(&slug)).await?,
         };
         let mark = format!("{mark}-{letter}");
-        rows(store, tenant, &mark).await?;
+        if let Err(problem) = rows(store, tenant, &mark).await {
+            faults.push(format!("no rows can be made to look for: {}", problem.code));
+        }
         sides.push(Side::of(store, tenant, &mark).await?);
     }
     let mut sides = sides.into_iter();
-    sides.next().zip(sides.next()).ok_or_else(Problem::internal)
+    let (one, two) = sides.next().zip(sides.next()).ok_or_else(Problem::internal)?;
+    Ok((one, two, faults))
 }
 
 fn venture(slug: &str) -> NewTenant {

@@ -481,11 +481,8 @@ async fn self_test(
         return refused(&state, &session, problem).await;
     };
     let report = isolation::on_subjects(&state.store, &router(state.clone())).await?;
-    let tested = Tested {
-        tries: report.tries(),
-        leaks: report.leaks().count(),
-        trials: report.trials,
-    };
+    let tested =
+        Tested { tries: report.tries(), leaks: report.leaks().count(), trials: report.trials };
     let mut tx = state.store.begin(session.tenant_id).await?;
     let said = Said { tested: Some(tested), ..Said::default() };
     shown(&state, &session, &mut tx, StatusCode::OK, said).await

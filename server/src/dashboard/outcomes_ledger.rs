@@ -202,7 +202,8 @@ async fn prices(
     Path(slug): Path<String>,
     Fields(form): Fields<PricesForm>,
 ) -> Result<Response, Trouble> {
-    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, mut tx) =
+        enter_form(&state, &browser, &slug, &form.csrf, "approvals:write").await?;
     let mut terms = economics(&mut tx, 1).await?.terms;
     terms.compute_per_hour = amount(&form.compute, "compute")?;
     terms.wage_per_hour = amount(&form.wage, "wage")?;
@@ -404,7 +405,8 @@ async fn disputed(
     Path((slug, text)): Path<(String, String)>,
     Fields(form): Fields<DisputeForm>,
 ) -> Result<Response, Trouble> {
-    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, mut tx) =
+        enter_form(&state, &browser, &slug, &form.csrf, "approvals:write").await?;
     crate::input::checked_reason(&form.reason)?;
     let parts = form.observations.split(|sign: char| sign == ',' || sign.is_whitespace());
     let named: Vec<String> = parts.filter(|id| !id.is_empty()).map(str::to_owned).collect();
@@ -430,7 +432,8 @@ async fn decided(
     Fields(form): Fields<DecideForm>,
 ) -> Result<Response, Trouble> {
     let id = id.parse().map_err(|_| Problem::not_found("dispute"))?;
-    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, mut tx) =
+        enter_form(&state, &browser, &slug, &form.csrf, "approvals:write").await?;
     crate::input::checked_reason(&form.answer)?;
     let to = if form.decision == "settle" {
         let corrected: Vec<Observation> =

@@ -1,10 +1,11 @@
 //! Calls of one joint venture with the identifiers of another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, header};
+use serde_json::Value;
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
@@ -18,7 +19,7 @@ const MAX_ANSWER: usize = 1 << 20;
 
 /// Returns a body that a route reads, for routes that refuse a body of `{}` before they look anything up.
 /// `$KIND` stands for an identifier of that kind.
-pub fn body_of(method: &str, path: &str) -> &'static str {
+fn body_of(method: &str, path: &str) -> &'static str {
     match (method, path) {
         ("POST", "/v1/agents/{agent}/runs") => r#"{"request": "isolation"}"#,
         ("POST", "/v1/approvals/{approval}") => r#"{"approved": true}"#,
@@ -33,6 +34,57 @@ pub fn body_of(method: &str, path: &str) -> &'static str {
         }
         _ => "{}",
     }
+}
+
+/// Values that a field is tried with, one after the other.
+const VALUES: [&str; 7] = ["\"x\"", "1", "true", "[]", "{}", "\"2026-01-01\"", "null"];
+
+/// Returns a body that a route reads: the known one, with the fields that it is told to lack, each of the
+/// first type that is taken. So a route is tried up to where it looks its identifier up, without a case of
+/// its own.
+///
+/// # Errors
+/// `internal` ⇐ the address cannot be called.
+pub async fn fitting_body(
+    router: &Router,
+    key: &str,
+    method: &str,
+    route: &Served,
+    path: &str,
+) -> Result<String, Problem> {
+    let mut body = body_of(method, &route.path).to_owned();
+    let mut last: Option<(String, usize)> = None;
+    for _ in 0..40 {
+        let Ok(Value::Object(mut fields)) = serde_json::from_str(&body) else { break };
+        let answer = call(router, &As::Key(key), method, path, &body).await?;
+        let problem: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        if problem["code"] != "invalid_json" {
+            break;
+        }
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        let quoted = |after: &str| {
+            let rest = detail.split_once(after)?.1;
+            rest.split('`').nth(1).map(str::to_owned)
+        };
+        if let Some(field) = quoted("missing field ") {
+            fields.insert(field.clone(), Value::String("x".to_owned()));
+            last = Some((field, 0));
+        } else if let Some((field, at)) = &mut last {
+            let value = match quoted("expected one of ").or_else(|| quoted("expected ")) {
+                Some(known) if detail.contains("unknown variant") => Value::String(known),
+                _ => {
+                    *at += 1;
+                    let Some(text) = VALUES.get(*at) else { break };
+                    serde_json::from_str(text).unwrap_or_default()
+                }
+            };
+            fields.insert(field.clone(), value);
+        } else {
+            break;
+        }
+        body = Value::Object(fields).to_string();
+    }
+    Ok(body)
 }
 
 /// Routes that make something of the name in their address, and so answer every name.
@@ -203,8 +255,15 @@ async fn api(
     let what = format!("{method} {}", route.path);
     let mut trial = Trial { what, tries: 0, reached: false, leaks: Vec::new() };
     let caller = As::Key(&one.key);
-    let (template, parameters) = (body_of(method, &route.path), route.parameters());
+    let parameters = route.parameters();
     let probes = probes(one, two);
+    let template = if method == "GET" || parameters.is_empty() {
+        body_of(method, &route.path).to_owned()
+    } else {
+        let nobody = Uuid::now_v7().to_string();
+        let path = filled(route, &vec![nobody.as_str(); parameters.len()]);
+        fitting_body(router, &one.key, method, route, &path).await?
+    };
     let makes = MAKES.contains(&route.path.as_str()) && method == "POST";
     if parameters.is_empty() {
         list(router, two, method, route, &probes, &caller, &mut trial).await?;

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::error::Problem;
 use crate::store::{Store, TenantId};
 
-pub use calls::body_of;
+pub use calls::fitting_body;
 pub use seed::{PREFIX, Side, subjects};
 pub use served::{Served, served};
 

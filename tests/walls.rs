@@ -12,6 +12,7 @@ use server::access::isolation::{Report, Served, Side, fitting_body, served, test
 use server::access::{Access, Origin, Role, SCOPES};
 use server::agent::Agents;
 use server::config::Config;
+use server::egress::Egress;
 use server::dataset::{Job, Upload, import};
 use server::http::router;
 use server::models::Models;
@@ -32,12 +33,16 @@ struct Defaults {
 
 /// Builds the routes as the server does.
 fn routes_of(store: &Store, origin: Origin) -> Router {
-    let config = Defaults::parse_from(["tessera"]).config;
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path()).unwrap();
+    let data = folder.path().display().to_string();
+    let config = Defaults::parse_from(["tessera", "--data", &data]).config;
     let agents = Arc::new(Agents::shipped(Models::open(&config).unwrap()).unwrap());
     let access = Arc::new(Access { origin, ..Access::default() });
     // The sender is gone: nothing of these tests waits for a stop.
     let stopped = watch::channel(false).1;
-    router(AppState { store: store.clone(), agents, access, stopped })
+    let (egress, vault) = (Egress::default(), Arc::new(config.vault().unwrap()));
+    router(AppState { store: store.clone(), agents, egress, vault, access, stopped })
 }
 
 struct Told {
@@ -152,7 +157,7 @@ async fn a_key_without_scopes_is_refused_everywhere(world: &World, router: &Rout
 }
 
 /// Forms of people who are not signed in yet, and so have no token.
-const WITHOUT_SESSION: [&str; 2] = ["/login", "/join"];
+const WITHOUT_SESSION: [&str; 3] = ["/login", "/join", "/decide/{token}"];
 
 async fn every_form_of_another_site_is_refused(world: &World, router: &Router) {
     let (cookie, csrf) = session(&world.store, world.one, None).await;

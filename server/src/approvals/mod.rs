@@ -12,6 +12,7 @@ use axum::http::StatusCode;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::access::Actor;
 use crate::agent::Agents;
 use crate::auth::Key;
 use crate::error::Problem;
@@ -34,22 +35,20 @@ pub struct Decider {
 impl Decider {
     /// Whoever holds a key.
     pub fn of_key(key: &Key) -> Self {
-        Self {
-            id: format!("key:{}", key.0.key_id),
-            subject: key.0.label.clone(),
-            role: if key.permits("approvals:write").is_ok() { "owner" } else { "analyst" }
-                .to_owned(),
-            via: "api",
-        }
+        Self::of(key.actor(), "api")
     }
 
     /// Whoever is signed in.
     pub fn of_session(session: &Session) -> Self {
+        Self::of(&session.actor, "page")
+    }
+
+    fn of(actor: &Actor, via: &'static str) -> Self {
         Self {
-            id: format!("session:{}", session.subject),
-            subject: session.subject.clone(),
-            role: "owner".to_owned(),
-            via: "page",
+            id: actor.id.clone(),
+            subject: actor.subject.clone(),
+            role: actor.role.name().to_owned(),
+            via,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::access::Access;
 use crate::access::isolation::{Report, Side, on_subjects, test};
 use crate::agent::Agents;
 use crate::config::Config;
+use crate::egress::Egress;
 use crate::error::Problem;
 use crate::http::router;
 use crate::models::Models;
@@ -52,7 +53,9 @@ async fn isolation(config: &Config, store: &Store, wish: &Isolation) -> Result<(
     let agents = Arc::new(Agents::shipped(models).map_err(CliError::Pack)?);
     let (_stop, stopped) = watch::channel(false);
     let access = Arc::new(Access::default());
-    let router = router(AppState { store: store.clone(), agents, access, stopped });
+    let (egress, vault) = (Egress::default(), Arc::new(config.vault()?));
+    let state = AppState { store: store.clone(), agents, egress, vault, access, stopped };
+    let router = router(state);
     let named = wish.tenant.as_deref().zip(wish.other.as_deref());
     let report = match named {
         Some((one, two)) => {

@@ -120,7 +120,7 @@ async fn decide_one(
     Fields(form): Fields<DecideForm>,
 ) -> Result<Response, Trouble> {
     let approval = approval.parse().map_err(|_| Problem::not_found("approval"))?;
-    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf, "runs:write").await?;
     let decision = Decision { approved: form.decision == "approve", reason: form.reason.trim() };
     let decider = Decider::of_session(&session);
     let outcome = decide(&mut tx, &state.agents, approval, decision, &decider).await?;
@@ -144,7 +144,7 @@ async fn decide_many(
         let found = form.iter().find(|(key, _)| key == name);
         found.map(|(_, value)| value.clone()).unwrap_or_default()
     };
-    let (session, tx) = enter_form(&state, &browser, &slug, &field("csrf")).await?;
+    let (session, tx) = enter_form(&state, &browser, &slug, &field("csrf"), "runs:write").await?;
     drop(tx);
     let reason = field("reason");
     let decision = Decision { approved: field("decision") == "approve", reason: reason.trim() };

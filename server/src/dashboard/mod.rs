@@ -43,8 +43,8 @@ use crate::store::{NewRun, RunFilter, RunSource, Session, TenantTx, same};
 use crate::view::RunView;
 use trace::Tools;
 use view::{
-    Frame, LivePart, PackPage, ProblemPage, RunLine, RunPage, RunsPage, ToolLine,
-    Venture, VenturesPage,
+    Frame, LivePart, PackPage, ProblemPage, RunLine, RunPage, RunsPage, ToolLine, Venture,
+    VenturesPage,
 };
 
 /// Runs on a page.

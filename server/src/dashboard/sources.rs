@@ -16,6 +16,7 @@ use crate::auth::Browser;
 use crate::error::Problem;
 use crate::state::AppState;
 use crate::store::{Inbound, Source, TenantId};
+use crate::webhooks::SCOPE;
 use crate::webhooks::inbound::address;
 use crate::webhooks::inbound::mapping::{Condition, Mapping};
 use crate::webhooks::sources::{Wanted, make};
@@ -138,7 +139,7 @@ async fn create(
     Path(slug): Path<String>,
     Fields(form): Fields<SourceForm>,
 ) -> Result<Response, Trouble> {
-    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf, SCOPE).await?;
     let (source, secret) = make(&mut tx, &state.vault, form.wanted()?, &session.subject).await?;
     let frame = frame(&state, &session, &mut tx, "webhooks").await?;
     let tenant = tx.tenant_id();
@@ -233,7 +234,7 @@ async fn act(
     Path((slug, source, action)): Path<(String, String, String)>,
     Fields(form): Fields<ActionForm>,
 ) -> Result<Response, Trouble> {
-    let (_, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (_, mut tx) = enter_form(&state, &browser, &slug, &form.csrf, SCOPE).await?;
     let source = tx.source(source_id(&source)?).await?;
     let mut to = format!("/jv/{slug}/sources/{}", source.id);
     match action.as_str() {

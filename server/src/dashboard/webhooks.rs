@@ -23,7 +23,7 @@ use crate::store::{
 };
 use crate::webhooks::api::{GRACE_HOURS, test_event};
 use crate::webhooks::sign::SigningSecret;
-use crate::webhooks::{checked, keys};
+use crate::webhooks::{SCOPE, checked, keys};
 
 /// Deliveries on a page.
 const PAGE: usize = 50;
@@ -187,7 +187,7 @@ async fn create(
     Path(slug): Path<String>,
     Fields(form): Fields<EndpointForm>,
 ) -> Result<Response, Trouble> {
-    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf, SCOPE).await?;
     let settings = form.settings();
     let rules = Egress::rules(&state.store, session.tenant_id).await?;
     if let Err(problem) = checked(&settings, &rules) {
@@ -341,7 +341,7 @@ async fn act(
     Path((slug, endpoint, action)): Path<(String, String, String)>,
     Fields(form): Fields<ActionForm>,
 ) -> Result<Response, Trouble> {
-    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf, SCOPE).await?;
     let endpoint = tx.endpoint(endpoint_id(&endpoint)?).await?;
     let mut to = format!("/jv/{slug}/webhooks/{}", endpoint.id);
     match action.as_str() {
@@ -456,7 +456,7 @@ async fn again(
     Path((slug, endpoint, event)): Path<(String, String, String)>,
     Fields(form): Fields<CancelForm>,
 ) -> Result<Response, Trouble> {
-    let (_, mut tx) = enter_form(&state, &browser, &slug, &form.csrf).await?;
+    let (_, mut tx) = enter_form(&state, &browser, &slug, &form.csrf, SCOPE).await?;
     let (endpoint, event) = (endpoint_id(&endpoint)?, event_id(&event)?);
     tx.replay(endpoint, Replay::Event(event)).await?;
     tx.commit().await?;

@@ -8,8 +8,8 @@ use sqlx::{AssertSqlSafe, FromRow};
 use super::{Store, StoreError, TenantId, TenantTx};
 
 /// Tables that are read before a tenant is known: identifiers, hashes, counts and times, nothing else.
-pub const ROUTING: [&str; 5] =
-    ["credential", "directory", "run_queue", "schedule_due", "sign_in_throttle"];
+pub const ROUTING: [&str; 6] =
+    ["credential", "directory", "run_queue", "schedule_due", "sign_in_throttle", "webhook_queue"];
 
 /// The one policy, as the catalogue prints it.
 pub const POLICY: &str = "(tenant_id = ( SELECT (NULLIF(current_setting('tessera.tenant_id'::text, true), ''::text))::uuid AS \"nullif\"))";

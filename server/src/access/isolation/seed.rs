@@ -13,8 +13,8 @@ use crate::auth;
 use crate::dataset::{Job, Upload, import};
 use crate::error::Problem;
 use crate::store::{
-    NewKey, NewMember, NewModel, NewTenant, Place, SignedInBy, Status, Store, TenantId, TenantTx,
-    form_token, hash_of,
+    NewApproval, NewKey, NewMember, NewModel, NewTenant, Place, SignedInBy, Status, Store,
+    TenantId, TenantTx, form_token, hash_of,
 };
 
 /// Beginning of the names of the self-test's joint ventures.
@@ -126,15 +126,13 @@ async fn rows(store: &Store, tenant: TenantId, mark: &str) -> Result<(), Problem
     let (run, _) = tx.create_run(&new_run("energy", "energy", mark, None)).await?;
     // Nothing is to be worked on: the rows stand still while they are compared.
     tx.dequeue(run).await?;
-    tx.request_approval(
-        run,
-        0,
-        "act",
-        &json!({ "mark": mark }),
-        &hex::encode(hash_of(mark)),
-        "act",
-    )
-    .await?;
+    let asked = NewApproval {
+        tool: "act".to_owned(),
+        arguments: json!({ "mark": mark }),
+        because: "act".to_owned(),
+        ..NewApproval::default()
+    };
+    tx.request_approval(run, &asked).await?;
     tx.set_status(run, Status::WaitingApproval).await?;
     tx.put_document(mark, mark, "en", "self-test", mark).await?;
     let new = NewMember {

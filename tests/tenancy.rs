@@ -7,10 +7,10 @@ use server::dataset::{Job, Upload, import};
 use server::postgres::{Cluster, checked_folder};
 use server::store::{
     Address, Amounts, ApprovalRule, Attempt, Busy, EndpointSecret, EndpointSettings, Judgement,
-    NewApproval, NewBudget, NewEffect, NewInbound, NewKey, NewMember, NewModel, NewRun, NewSchedule,
-    NewSource, NewTenant, Noted, POLICY, Period, Place, ROUTING, Resource, RunId, RunSource,
-    Settled, ShadowPlan, SignedInBy, StartOutcome, Store, StoreError, SwitchScope, TenantId,
-    TenantTx, Vote, hash_of,
+    NewApproval, NewBudget, NewEffect, NewInbound, NewKey, NewMember, NewModel, NewRun,
+    NewSchedule, NewSource, NewTenant, Noted, POLICY, Period, Place, ROUTING, Resource, RunId,
+    RunSource, Settled, ShadowPlan, SignedInBy, StartOutcome, Store, StoreError, SwitchScope,
+    TenantId, TenantTx, Vote, hash_of,
 };
 use sqlx::{Connection as _, PgConnection};
 

@@ -42,6 +42,8 @@ const MONEY: (&str, &str) = ("Outcomes", "approvals:write");
 const AUDIT: (&str, &str) = ("Audit", "runs:read");
 const AUDITS: (&str, &str) = ("Audit", "approvals:write");
 const AUDITED: &[&str] = &["q", "before", "limit"];
+const ACCESS: (&str, &str) = ("Access", "access:read");
+const GRANT: (&str, &str) = ("Access", "access:write");
 const CONTROL: (&str, &str) = ("Control", "runs:read");
 const CONTROLS: (&str, &str) = ("Control", "runs:write");
 
@@ -478,11 +480,11 @@ pub const OPERATIONS: &[Operation] = &[
         &[],
         "The budgets with what is used and reserved",
     ),
-    op("put", "/v1/budgets", ("Control", "data:write"), (Json(""), OBJECT), &[], "Sets a budget"),
+    op("put", "/v1/budgets", ("Control", "control:write"), (Json(""), OBJECT), &[], "Sets a budget"),
     op(
         "delete",
         "/v1/budgets/{budget}",
-        ("Control", "data:write"),
+        ("Control", "control:write"),
         (Nothing, GONE),
         &[],
         "Removes a budget",
@@ -498,7 +500,7 @@ pub const OPERATIONS: &[Operation] = &[
     op(
         "put",
         "/v1/prices",
-        ("Control", "data:write"),
+        ("Control", "control:write"),
         (Json(""), OBJECT),
         &[],
         "Sets or removes a price",
@@ -507,7 +509,7 @@ pub const OPERATIONS: &[Operation] = &[
     op(
         "put",
         "/v1/switches",
-        ("Control", "data:write"),
+        ("Control", "control:write"),
         (Json(""), OBJECT),
         &[],
         "Stops a tool, a pack or the joint venture, or lets it run again",
@@ -770,4 +772,59 @@ pub const OPERATIONS: &[Operation] = &[
         &[],
         "Where senders call; signed as the source says",
     )),
+    op("get", "/v1/members", ACCESS, (Nothing, OBJECT), &[], "The members with role and state"),
+    op(
+        "post",
+        "/v1/members",
+        GRANT,
+        (Json("NewMember"), &[(201, "")]),
+        &[],
+        "Makes a member; a person is invited",
+    ),
+    op("get", "/v1/members/{member}", ACCESS, (Nothing, OBJECT), &[], "A member"),
+    op(
+        "patch",
+        "/v1/members/{member}",
+        GRANT,
+        (Json("MemberChange"), OBJECT),
+        &[],
+        "Changes a member's role, disables or enables it",
+    ),
+    op(
+        "post",
+        "/v1/members/{member}/invite",
+        GRANT,
+        (Nothing, &[(201, "")]),
+        &[],
+        "A new link by which a member sets a password",
+    ),
+    op(
+        "delete",
+        "/v1/members/{member}/sessions",
+        GRANT,
+        (Nothing, OBJECT),
+        &[],
+        "Ends every session of a member",
+    ),
+    op("get", "/v1/keys", ACCESS, (Nothing, OBJECT), &[], "The keys without their secrets"),
+    op(
+        "post",
+        "/v1/keys",
+        GRANT,
+        (Json("NewKey"), &[(201, "")]),
+        &[],
+        "Makes a key; its secret is in this answer alone",
+    ),
+    op("get", "/v1/keys/{key}", ACCESS, (Nothing, OBJECT), &[], "A key"),
+    op("delete", "/v1/keys/{key}", GRANT, (Nothing, GONE), &[], "Revokes a key at once"),
+    op(
+        "post",
+        "/v1/keys/{key}/rotate",
+        GRANT,
+        (Json("KeyRotation"), &[(201, "")]),
+        &[],
+        "Makes a key in the place of another, which stays valid for a while",
+    ),
+    op("get", "/v1/sessions", ACCESS, (Nothing, OBJECT), &[], "The sessions of browsers"),
+    op("delete", "/v1/sessions/{session}", GRANT, (Nothing, GONE), &[], "Ends a session"),
 ];

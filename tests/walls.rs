@@ -12,8 +12,8 @@ use server::access::isolation::{Report, Served, Side, fitting_body, served, test
 use server::access::{Access, Origin, Role, SCOPES};
 use server::agent::Agents;
 use server::config::Config;
-use server::egress::Egress;
 use server::dataset::{Job, Upload, import};
+use server::egress::Egress;
 use server::http::router;
 use server::models::Models;
 use server::state::AppState;

@@ -480,7 +480,14 @@ pub const OPERATIONS: &[Operation] = &[
         &[],
         "The budgets with what is used and reserved",
     ),
-    op("put", "/v1/budgets", ("Control", "control:write"), (Json(""), OBJECT), &[], "Sets a budget"),
+    op(
+        "put",
+        "/v1/budgets",
+        ("Control", "control:write"),
+        (Json(""), OBJECT),
+        &[],
+        "Sets a budget",
+    ),
     op(
         "delete",
         "/v1/budgets/{budget}",

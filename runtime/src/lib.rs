@@ -15,5 +15,5 @@ pub mod train;
 
 pub use engine::{Completion, Engine, EngineError, ModelFiles, Request};
 pub use grammar::Grammar;
-pub use intent::Intents;
+pub use intent::{Intents, NOTHING, Places};
 pub use tokenizer::{Prompt, Segment};

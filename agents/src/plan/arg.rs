@@ -193,6 +193,7 @@ impl Slot {
                 // An amount of money counts nothing.
                 let counts = !matches!(mention.kind, Kind::Money { .. });
                 let value = day_number(&self.name, mention)
+                    .or_else(|| payments(&self.name, mention))
                     .or_else(|| hexadecimal(mention))
                     .or_else(|| unit::convert(&self.name, &mention.kind).filter(|_| counts))?;
                 Value::from(value.is_integer().then(|| value.to_i64()).flatten()?)
@@ -226,7 +227,9 @@ impl Slot {
         let tail = |long: &str, short: &str| {
             long.strip_suffix(short).is_some_and(|head| head.is_empty() || head.ends_with('_'))
         };
-        let named = tail(&self.name, name) || tail(name, &self.name);
+        // One element of `codes` is a `code`.
+        let own = self.name.strip_suffix('s').unwrap_or(&self.name);
+        let named = tail(own, name) || tail(name, own) || self.name == name;
         let shared = name.split('_').any(|word| self.name.split('_').any(|own| own == word));
         match (self.kind, &value.kind) {
             (SlotKind::Text, Kind::Id { .. } | Kind::Number { .. }) => named,
@@ -241,6 +244,11 @@ impl Slot {
                 units && self.resolve(value, locale).is_some()
             }
         }
+    }
+
+    /// Tells whether the argument's name carries a unit.
+    pub fn has_unit(&self) -> bool {
+        unit::of_name(&self.name).is_some()
     }
 
     /// Tells whether a mention states the unit that the argument's name carries.
@@ -327,6 +335,12 @@ pub fn shape_at(args: &[Arg], path: &str) -> Option<Shape> {
         Shape::Choices(values) => rest.parse::<usize>().ok().map(|_| Shape::Choice(values.clone())),
         _ => None,
     }
+}
+
+/// Reads a term as its monthly payments.
+fn payments(name: &str, mention: &Mention) -> Option<Decimal> {
+    let term = name == "payment_count" && matches!(mention.kind, Kind::Duration { .. });
+    term.then(|| unit::convert("months", &mention.kind)).flatten()
 }
 
 /// Reads `D7` as day 7 where the argument counts days; elsewhere it is a code.

@@ -109,6 +109,11 @@ impl Asked {
         self.steps.sort_by(|a, b| centre(a).total_cmp(&centre(b)));
     }
 
+    /// Tells whether a tool may be needed more than once.
+    pub fn is_again(&self) -> bool {
+        self.again
+    }
+
     /// Tells whether there is an order to find.
     pub fn has_several(&self) -> bool {
         self.steps.len() > 1 && !self.optional

@@ -16,7 +16,8 @@ use crate::mention::{Kind, Mention};
 use crate::tool::{ToolError, ToolSpec};
 
 /// Values that say how a result came about and are no input of another call.
-const ABOUT: [&str; 10] = [
+const ABOUT: [&str; 11] = [
+    "warnings",
     "method",
     "standard",
     "unit",
@@ -51,13 +52,22 @@ impl Field {
             if ABOUT.contains(&name.as_str()) {
                 continue;
             }
-            if let Some(inner) = schema["properties"].as_object() {
-                fields.extend(inner.iter().map(|(leaf, schema)| Self {
+            let inside = |at: &str, inner: &Map<String, Value>| {
+                let of = inner.iter().map(|(leaf, schema)| Self {
                     call,
-                    name: format!("{name}.{leaf}"),
-                    pointer: format!("/{name}/{leaf}"),
+                    name: format!("{at}.{leaf}"),
+                    pointer: format!("/{}/{leaf}", at.replace('.', "/")),
                     schema: schema.clone(),
-                }));
+                });
+                of.collect::<Vec<_>>()
+            };
+            if let Some(inner) = schema["properties"].as_object() {
+                fields.extend(inside(name, inner));
+            } else if let Some(inner) = schema["items"]["properties"].as_object() {
+                // "Decode it, then look the code up" means the first one that is found; a number of
+                // the first row says too little to be taken further.
+                let first = inside(&format!("{name}.0"), inner).into_iter();
+                fields.extend(first.filter(|f| matches!(f.sample(), Some(Kind::Id { .. }))));
             } else {
                 let (name, pointer) = (name.clone(), format!("/{name}"));
                 fields.push(Self { call, name, pointer, schema: schema.clone() });
@@ -65,6 +75,11 @@ impl Field {
         }
         fields.retain(|field| field.sample().is_some());
         fields
+    }
+
+    /// Tells whether the value is of the first of several objects.
+    pub fn is_of_many(&self) -> bool {
+        self.name.contains(".0.")
     }
 
     /// Returns the words by which a planner points at the value.

@@ -11,10 +11,12 @@ mod card;
 mod confidence;
 pub mod field;
 mod fill;
+mod lead;
 mod planner;
 mod planning;
 mod shortlist;
 mod step;
+mod supply;
 mod unit;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,7 @@ pub use confidence::{
 };
 pub use field::Field;
 pub use fill::{Fills, Setting};
+pub use lead::Leads;
 pub use planner::{EnginePlanner, PlanError, Planner, Words};
 pub use planning::{Desk, PROMPT_VERSION, Planning, SHORTLIST};
 pub use shortlist::Shortlister;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use runtime::{Engine, EngineError, Grammar, Prompt, Request};
+use runtime::{Engine, EngineError, Grammar, Places, Prompt, Request};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -108,6 +108,18 @@ pub trait Planner: Send + Sync {
         Vec::new()
     }
 
+    /// Returns which places of a call's arguments each reference of a request may fill; `None` for a
+    /// planner that has no classifier of that call's references.
+    fn places(&self, _pack: &str, _call: &str, _request: &str) -> Option<Vec<Places<'_>>> {
+        None
+    }
+
+    /// Returns how likely a request makes each choice among the literals of a call, `PLACE=LITERAL`; `None`
+    /// for a planner that has no classifier of that call's choices.
+    fn choices(&self, _pack: &str, _call: &str, _request: &str) -> Option<Vec<(&str, f32)>> {
+        None
+    }
+
     /// Tells whether it was trained to plan further calls after a first one.
     fn chains(&self) -> bool;
 
@@ -192,6 +204,14 @@ impl Planner for EnginePlanner {
 
     fn intents(&self, pack: &str, request: &str) -> Vec<(&str, f32)> {
         self.engine.intents().score(pack, request).unwrap_or_default()
+    }
+
+    fn places(&self, pack: &str, call: &str, request: &str) -> Option<Vec<Places<'_>>> {
+        self.engine.intents().places(pack, call, request)
+    }
+
+    fn choices(&self, pack: &str, call: &str, request: &str) -> Option<Vec<(&str, f32)>> {
+        self.engine.intents().choices(pack, call, request)
     }
 
     fn chains(&self) -> bool {

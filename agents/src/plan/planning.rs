@@ -15,14 +15,17 @@ use super::asked::{Asked, Open};
 use super::card::Card;
 use super::field::{self, Field};
 use super::fill::{Fills, Setting};
+use super::lead::Leads;
 use super::planner::{PlanError, Planner, Words};
 use super::shortlist::{Shortlister, code_word};
 use super::step::{END, OTHER_STEPS, Offer, Step};
-use super::{CallPlan, Decision, HandedOver, MadeBy, Plan};
+use super::supply::supplies;
+use super::{CallPlan, Decision, HandedOver, MadeBy, Origin, Plan};
 use crate::mention::{self, Mention};
 use crate::pack::{Pack, PackError};
 use crate::run::Settings;
 use crate::synth::Templates;
+use crate::tool::ToolSpec;
 
 /// Tools that the planner chooses from.
 pub const SHORTLIST: usize = 4;
@@ -271,6 +274,29 @@ impl Planning {
         Some(asked)
     }
 
+    /// Returns what the planner's classifiers take the values of the request to be for in each call.
+    /// Where one tool is called more than once they cannot tell for which call.
+    fn leads(
+        &self,
+        planner: &dyn Planner,
+        request: &str,
+        mentions: &[Mention],
+        asked: Option<&Asked>,
+        cards: &[&Card],
+    ) -> Vec<(String, Leads)> {
+        if asked.is_some_and(Asked::is_again) {
+            return Vec::new();
+        }
+        let seen = mention::annotate(request, mentions);
+        let of = |card: &&Card| {
+            let (pack, call) = (&self.pack.manifest.id, &card.spec.name);
+            let places = planner.places(pack, call, &seen);
+            let choices = planner.choices(pack, call, &seen);
+            Some((call.clone(), Leads::of(places, choices)?))
+        };
+        cards.iter().filter_map(of).collect()
+    }
+
     fn plan_by(
         &self,
         planner: &dyn Planner,
@@ -289,13 +315,14 @@ impl Planning {
             None => self.desk.shortlist(request, &mentions),
         };
         let mut prompt = Desk::prompt(request, &mentions, &mut cards);
+        let leads = self.leads(planner, request, &mentions, asked.as_ref(), &cards);
         let confidence = asked.as_ref().map_or(1.0, |asked| asked.confidence);
         let mut words = Words { confidence, ..Words::default() };
         let (mut calls, mut fields) = (Vec::new(), Vec::new());
+        let about = Offer::of(request, &mentions, &locale);
         let decision = loop {
             let planned = calls.len();
-            let offer =
-                Offer { request, mentions: &mentions, locale: &locale, planned, fields: &fields };
+            let offer = Offer { planned, fields: &fields, leads: &leads, ..about };
             let open = open_steps(asked.as_ref(), &cards, &calls);
             let said = match open.only() {
                 Some(step) => Words::forced(&json!({ "step": step })),
@@ -319,7 +346,7 @@ impl Planning {
             if ended {
                 break Decision::Call { calls };
             }
-            match self.decide(step, &setting) {
+            match self.decide(step, &setting, (&offer, &said.text)) {
                 Decision::Call { calls: mut one } => calls.append(&mut one),
                 other => break other,
             }
@@ -329,8 +356,7 @@ impl Planning {
             let spec = calls.last().and_then(|call: &CallPlan| self.pack.tool(&call.tool));
             fields.extend(spec.into_iter().flat_map(|spec| Field::of(calls.len() - 1, spec)));
             let planned = calls.len();
-            let offer =
-                Offer { request, mentions: &mentions, locale: &locale, planned, fields: &fields };
+            let offer = Offer { planned, fields: &fields, leads: &leads, ..about };
             prompt = Desk::after(prompt, &said.text, &offer.outlook(&cards));
         };
         let shortlist = cards.iter().map(|card| card.spec.name.clone()).collect();
@@ -356,7 +382,7 @@ impl Planning {
     }
 
     /// Fills what the platform supplies and checks the whole schema.
-    fn decide(&self, step: Step, setting: &Setting<'_>) -> Decision {
+    fn decide(&self, step: Step, setting: &Setting<'_>, by: (&Offer<'_>, &str)) -> Decision {
         let Some(spec) = self.pack.tool(&step.name) else {
             return match step.name.as_str() {
                 "person" => Decision::Person,
@@ -364,13 +390,14 @@ impl Planning {
                 _ => Decision::NoTool,
             };
         };
-        let Step { name, mut arguments, mut origins } = step;
-        origins.extend(self.desk.fills.apply(spec, &mut arguments, setting));
-        let arguments = Value::Object(arguments);
-        let missing = spec.missing(&arguments);
+        let name = step.name.clone();
+        let (step, missing) = self.supplied(spec, step, setting, by);
+        let (offer, _) = by;
+        let Step { arguments, origins, .. } = relieved(offer, spec, step);
         if !missing.is_empty() {
             return Decision::Ask { tool: name, missing };
         }
+        let arguments = Value::Object(arguments);
         // Values of earlier results are checked when they are there.
         let checked =
             if field::is_pending(&arguments) { Ok(()) } else { spec.check_arguments(&arguments) };
@@ -381,6 +408,82 @@ impl Planning {
             Err(error) => Decision::Invalid { tool: name, message: error.to_string() },
         }
     }
+}
+
+impl Planning {
+    /// Fills in what the platform supplies, and what the planner left out although the request says it.
+    /// Returns the step with what it lacks still.
+    fn supplied(
+        &self,
+        spec: &ToolSpec,
+        step: Step,
+        setting: &Setting<'_>,
+        (offer, said): (&Offer<'_>, &str),
+    ) -> (Step, Vec<String>) {
+        let whole = |mut step: Step| {
+            step.origins.extend(self.desk.fills.apply(spec, &mut step.arguments, setting));
+            let missing = spec.missing(&Value::Object(step.arguments.clone()));
+            (step, missing)
+        };
+        let (filled, missing) = whole(step.clone());
+        let Some(card) = self.desk.card(&spec.name).filter(|_| !missing.is_empty()) else {
+            return (filled, missing);
+        };
+        let mut open = step;
+        for supply in supplies(offer, card, (&filled.arguments, said), &missing) {
+            let with = |mut step: Step| {
+                step.arguments.insert(supply.name.clone(), supply.value.clone());
+                step.origins.push(supply.origin.clone());
+                step
+            };
+            if missing.contains(&supply.name) {
+                open = with(open);
+                if let (step, missing) = whole(open.clone())
+                    && missing.is_empty()
+                {
+                    return (step, missing);
+                }
+            } else if let (step, missing) = whole(with(open.clone()))
+                && missing.is_empty()
+            {
+                return (step, missing);
+            }
+        }
+        whole(open)
+    }
+}
+
+/// Leaves out the one argument with which the schema refuses a call and without which it does not: a
+/// value that is not surely meant for it, and whose place the classifier thinks least likely.
+fn relieved(offer: &Offer<'_>, spec: &ToolSpec, step: Step) -> Step {
+    let whole = Value::Object(step.arguments.clone());
+    let leads = offer.leads.iter().find(|(call, _)| *call == step.name).map(|(_, leads)| leads);
+    let Some(leads) = leads.filter(|_| !field::is_pending(&whole)) else { return step };
+    if spec.check_arguments(&whole).is_ok() {
+        return step;
+    }
+    let pointed = step.origins.iter().filter_map(|origin| match origin {
+        Origin::Request { pointer, text } => {
+            let name = pointer.strip_prefix('/').filter(|name| !name.contains('/'))?;
+            let at = offer.mentions.iter().filter(|m| m.text == *text);
+            let likely = at.filter_map(|m| leads.probability(pointer, m.id)).fold(0.0, f32::max);
+            (!leads.needs(pointer)).then_some((name.to_owned(), likely))
+        }
+        _ => None,
+    });
+    let mut doubtful: Vec<(String, f32)> = pointed.collect();
+    doubtful.sort_by(|a, b| a.1.total_cmp(&b.1));
+    for (name, _) in doubtful {
+        let mut arguments = step.arguments.clone();
+        arguments.remove(&name);
+        if spec.check_arguments(&Value::Object(arguments.clone())).is_ok() {
+            let pointer = format!("/{name}");
+            let mut origins = step.origins;
+            origins.retain(|origin| origin.pointer() != pointer);
+            return Step { name: step.name, arguments, origins };
+        }
+    }
+    step
 }
 
 /// Cuts a request into its clauses, or into halves where it is one.

@@ -11,6 +11,7 @@ use super::Origin;
 use super::arg::{Arg, Locale, Shape, Slot};
 use super::card::Card;
 use super::field::Field;
+use super::lead::{Choosing, Leads};
 use crate::mention::{Kind, Mention};
 
 /// Most elements of an array that the planner writes out.
@@ -35,6 +36,15 @@ pub struct Offer<'a> {
     pub planned: usize,
     /// What these calls will give.
     pub fields: &'a [Field],
+    /// What the values are likely for, by the name of the call; a call that is not here takes all that fit.
+    pub leads: &'a [(String, Leads)],
+}
+
+/// An argument's place in a call, and what is likely to fill it.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    place: &'a str,
+    leads: Option<&'a Leads>,
 }
 
 /// A step with its references replaced by values.
@@ -48,7 +58,12 @@ pub struct Step {
     pub origins: Vec<Origin>,
 }
 
-impl Offer<'_> {
+impl<'a> Offer<'a> {
+    /// What the request alone offers, before any call.
+    pub fn of(request: &'a str, mentions: &'a [Mention], locale: &'a Locale) -> Self {
+        Self { request, mentions, locale, planned: 0, fields: &[], leads: &[] }
+    }
+
     /// Builds the JSON Schema that the planner's words obey where every step is open.
     pub fn schema(&self, cards: &[&Card]) -> Value {
         self.schema_of(cards, if self.planned == 0 { &OTHER_STEPS } else { &[END] })
@@ -60,11 +75,13 @@ impl Offer<'_> {
         let mut steps: Vec<Value> = cards
             .iter()
             .map(|card| {
+                let leads = self.leads.iter().find(|(call, _)| *call == card.spec.name);
+                let at = At { place: "", leads: leads.map(|(_, leads)| leads) };
                 json!({
                     "type": "object",
                     "properties": {
                         "step": {"const": card.spec.name},
-                        "with": self.object(&card.args),
+                        "with": self.object(&card.args, at),
                     },
                     "required": ["step", "with"],
                     "additionalProperties": false,
@@ -83,70 +100,174 @@ impl Offer<'_> {
         json!({ "anyOf": steps })
     }
 
-    fn object(&self, args: &[Arg]) -> Value {
-        let properties: Map<String, Value> = args
-            .iter()
-            .filter_map(|arg| Some((arg.name.clone(), self.property(&arg.shape)?)))
-            .collect();
-        json!({"type": "object", "properties": properties, "additionalProperties": false})
+    fn object(&self, args: &[Arg], at: At<'_>) -> Value {
+        let (mut properties, mut needed) = (Map::new(), Vec::new());
+        for arg in args {
+            let place = format!("{}/{}", at.place, arg.name);
+            let own = At { place: &place, ..at };
+            let Some(property) = self.property(arg, own) else { continue };
+            if at.leads.is_some_and(|leads| leads.needs(&place)) {
+                needed.push(arg.name.clone());
+            }
+            properties.insert(arg.name.clone(), property);
+        }
+        json!({"type": "object", "properties": properties, "required": needed,
+               "additionalProperties": false})
     }
 
     /// Returns the schema of one argument, or `None` when nothing in the request can fill it.
-    fn property(&self, shape: &Shape) -> Option<Value> {
-        match shape {
+    fn property(&self, arg: &Arg, at: At<'_>) -> Option<Value> {
+        match &arg.shape {
             Shape::One(slot) => {
-                let references = self.references(slot, true);
+                let references = self.references(slot, arg.required, at);
                 (!references.is_empty()).then(|| json!({"enum": references}))
             }
-            Shape::Many(slot) => {
-                let lists = self.lists(slot);
-                // In "3, 4, 5 kW" the unit stands after the last one only.
-                let singles = self.references(slot, false);
-                let many = json!({
-                    "type": "array", "items": {"enum": singles}, "minItems": 1, "maxItems": MAX_ITEMS,
-                });
-                match (lists.is_empty(), singles.is_empty()) {
-                    (true, true) => None,
-                    (true, false) => Some(many),
-                    (false, true) => Some(json!({"enum": lists})),
-                    (false, false) => Some(json!({"anyOf": [{"enum": lists}, many]})),
-                }
+            Shape::Many(slot) => self.many(slot, arg.required, at),
+            Shape::Choice(values) => chosen(values, arg.required, at.place, at.leads)
+                .map(|(_, values)| json!({ "enum": values })),
+            Shape::Choices(values) => {
+                let place = format!("{}/*", at.place);
+                chosen(values, arg.required, &place, at.leads).map(|(all, values)| {
+                    let least = if all { values.len() } else { 1 };
+                    json!({"type": "array", "items": {"enum": values}, "minItems": least,
+                           "maxItems": values.len()})
+                })
             }
-            Shape::Choice(values) => Some(json!({"enum": values})),
-            Shape::Choices(values) => Some(json!({
-                "type": "array", "items": {"enum": values}, "minItems": 1, "maxItems": values.len(),
-            })),
-            Shape::Flag => Some(json!({"type": "boolean"})),
-            Shape::Object(args) => self.filled(args),
-            Shape::Objects(args) => self.filled(args).map(|object| {
-                json!({"type": "array", "items": object, "minItems": 1, "maxItems": MAX_ITEMS})
+            Shape::Flag => {
+                let both = ["true".to_owned(), "false".to_owned()];
+                let (_, values) = chosen(&both, arg.required, at.place, at.leads)?;
+                let values: Vec<bool> = values.iter().map(|value| value == "true").collect();
+                Some(json!({"type": "boolean", "enum": values}))
+            }
+            Shape::Object(_) | Shape::Objects(_)
+                if !arg.required && at.leads.is_some_and(|leads| !leads.may_hold(at.place)) =>
+            {
+                None
+            }
+            Shape::Object(args) => self.filled(args, at),
+            Shape::Objects(args) => self.rows(args, at).or_else(|| {
+                let place = format!("{}/*", at.place);
+                let object = self.filled(args, At { place: &place, ..at })?;
+                Some(
+                    json!({"type": "array", "items": object, "minItems": 1, "maxItems": MAX_ITEMS}),
+                )
             }),
         }
     }
 
     /// An object is offered only if the request can fill all that it requires.
-    fn filled(&self, args: &[Arg]) -> Option<Value> {
-        let possible =
-            args.iter().filter(|a| a.required).all(|a| self.property(&a.shape).is_some());
-        let object = self.object(args);
+    fn filled(&self, args: &[Arg], at: At<'_>) -> Option<Value> {
+        let possible = args.iter().filter(|a| a.required).all(|arg| {
+            let place = format!("{}/{}", at.place, arg.name);
+            self.property(arg, At { place: &place, ..at }).is_some()
+        });
+        let object = self.object(args, at);
         let any = object["properties"].as_object().is_some_and(|p| !p.is_empty());
         (possible && any).then_some(object)
     }
 
+    /// The schema of an array of values: one list of the request, or single values of it.
+    fn many(&self, slot: &Slot, required: bool, at: At<'_>) -> Option<Value> {
+        let place = format!("{}/*", at.place);
+        let items = At { place: &place, ..at };
+        // A list of which it is known that it stands here leaves no other way to fill the array.
+        let lists = self.lists(slot, at);
+        let sure = |id: &&String| at.leads.is_some_and(|l| l.fills(at.place, number(id)));
+        if let Some(list) = lists.iter().find(sure) {
+            return Some(json!({ "enum": [list] }));
+        }
+        let singles = self.references(slot, required, items);
+        let counted = at.leads.map(|leads| leads.at(&place)).unwrap_or_default();
+        let told: Vec<&String> =
+            singles.iter().filter(|single| counted.contains(&number(single))).collect();
+        let each = |what: Value, least: usize, most: usize| json!({"type": "array", "items": what, "minItems": least, "maxItems": most});
+        if told.len() > 1 && told.len() <= MAX_ITEMS && told.len() == singles.len() {
+            let (first, n) = (told.iter().map(|one| json!({ "const": one })), told.len());
+            return Some(json!({"type": "array", "prefixItems": first.collect::<Vec<_>>(),
+                               "items": false, "minItems": n, "maxItems": n}));
+        }
+        let most = singles.len().min(MAX_ITEMS);
+        let many = each(json!({ "enum": singles }), told.len().clamp(1, most.max(1)), most);
+        match (lists.is_empty(), singles.is_empty()) {
+            (true, true) => None,
+            (true, false) => Some(many),
+            (false, true) => Some(json!({"enum": lists})),
+            (false, false) => Some(json!({"anyOf": [{"enum": lists}, many]})),
+        }
+    }
+
+    /// The schema of objects whose values the request names one after the other.
+    fn rows(&self, args: &[Arg], at: At<'_>) -> Option<Value> {
+        let rows = at.leads?.rows(at.place, args)?;
+        let fits = |name: &str, id: usize| {
+            let slot = args.iter().find(|arg| arg.name == name).map(|arg| &arg.shape);
+            let mention = self.mentions.iter().find(|mention| mention.id == id);
+            matches!((slot, mention), (Some(Shape::One(slot)), Some(mention))
+                if slot.resolve(mention, self.locale).is_some())
+        };
+        let whole = rows.iter().flatten().all(|(name, id)| fits(name, *id));
+        let objects = rows.iter().map(|row| {
+            let mut properties = Map::new();
+            for arg in args {
+                let stated = row.iter().find(|(name, _)| *name == arg.name);
+                let place = format!("{}/*/{}", at.place, arg.name);
+                let chosen = || self.property(arg, At { place: &place, ..at });
+                let property = match &arg.shape {
+                    Shape::One(_) => stated.map(|(_, id)| json!({ "const": format!("${id}") })),
+                    Shape::Choice(_) | Shape::Choices(_) | Shape::Flag => chosen(),
+                    _ => None,
+                };
+                properties.extend(property.map(|property| (arg.name.clone(), property)));
+            }
+            let needed: Vec<&String> = row.iter().map(|(name, _)| name).collect();
+            json!({"type": "object", "properties": properties, "required": needed,
+                   "additionalProperties": false})
+        });
+        (whole && rows.len() <= MAX_ITEMS).then(|| {
+            json!({"type": "array", "prefixItems": objects.collect::<Vec<_>>(), "items": false,
+                   "minItems": rows.len(), "maxItems": rows.len()})
+        })
+    }
+
     /// Returns the references that fit a slot. Where `strict`, and the request states its very unit
     /// (a percentage for a rate, kilowatt-hours for an energy), bare numbers are left out.
-    fn references(&self, slot: &Slot, strict: bool) -> Vec<String> {
+    fn references(&self, slot: &Slot, required: bool, at: At<'_>) -> Vec<String> {
         let fit: Vec<&Mention> = self
             .mentions
             .iter()
             .filter(|mention| slot.resolve(mention, self.locale).is_some())
             .collect();
+        let allowed = |m: &&&Mention| match at.leads {
+            None => true,
+            // Nearly every tool has another way to get what a code or a dataset would give it.
+            Some(leads) if required || matches!(m.kind, Kind::Id { .. }) => {
+                leads.allows(at.place, m.id)
+            }
+            Some(leads) => leads.may_fill(at.place, m.id),
+        };
+        let likely: Vec<&Mention> = fit.iter().filter(allowed).copied().collect();
+        // What must be filled is not left without a value by what is only likely.
+        let fit = if likely.is_empty() && required { fit } else { likely };
+        // In "3, 4, 5 kW" the unit stands after the last one only.
+        let strict = !at.place.ends_with('*');
         let exact = strict && fit.iter().any(|mention| slot.states_unit(mention));
+        let sure = |m: &&Mention| at.leads.is_some_and(|leads| leads.fills(at.place, m.id));
+        let single = strict && fit.iter().filter(|m| sure(m)).count() == 1;
         let fields = self.fields.iter().filter(|field| field.fills(slot, self.locale));
-        fit.into_iter()
-            .filter(|mention| !exact || slot.states_unit(mention))
+        // The first of many is meant only where the request has nothing better.
+        let stated = !fit.is_empty();
+        let fields = fields.filter(|field| !single && !(stated && field.is_of_many()));
+        let fields: Vec<String> = fields.map(Field::reference).collect();
+        // "And with that payment": what an earlier call gives goes before a value that nothing in the
+        // request puts here.
+        let suits = |m: &&&Mention| at.leads.is_none_or(|leads| leads.suits(at.place, m.id));
+        let given = !fields.is_empty();
+        fit.iter()
+            .filter(|mention| !given || suits(mention))
+            .filter(|mention| !exact || slot.states_unit(mention) || sure(mention))
+            .filter(|mention| !single || sure(mention))
             .map(|mention| format!("${}", mention.id))
-            .chain(fields.map(Field::reference))
+            .chain(fields)
             .collect()
     }
 
@@ -168,10 +289,11 @@ impl Offer<'_> {
         useful.map(Field::reference).collect::<Vec<_>>().join(" ")
     }
 
-    fn lists(&self, slot: &Slot) -> Vec<String> {
+    fn lists(&self, slot: &Slot, at: At<'_>) -> Vec<String> {
         self.mentions
             .iter()
             .filter(|mention| slot.resolve_list(mention, self.locale).is_some())
+            .filter(|mention| at.leads.is_none_or(|leads| leads.allows(at.place, mention.id)))
             .map(|mention| format!("${}", mention.id))
             .collect()
     }
@@ -294,6 +416,32 @@ impl Offer<'_> {
             _ => None,
         })
     }
+}
+
+/// Returns which literals are open, and whether all of them are meant; `None` ⇐ the argument is not meant.
+fn chosen(
+    values: &[String],
+    required: bool,
+    place: &str,
+    leads: Option<&Leads>,
+) -> Option<(bool, Vec<String>)> {
+    let some = |told: Vec<String>| -> Vec<String> {
+        values.iter().filter(|value| told.contains(value)).cloned().collect()
+    };
+    let (all, open) = match leads.map_or(Choosing::Open, |leads| leads.choosing(place)) {
+        Choosing::Open => return Some((false, values.to_vec())),
+        Choosing::Among(told) => (false, some(told)),
+        Choosing::Surely(told) => (true, some(told)),
+    };
+    match open.is_empty() {
+        false => Some((all, open)),
+        true => required.then(|| (false, values.to_vec())),
+    }
+}
+
+/// Returns the number of a reference to a mention; one to an earlier result has none that counts.
+fn number(reference: &str) -> usize {
+    reference.strip_prefix('$').and_then(|id| id.parse().ok()).unwrap_or(usize::MAX)
 }
 
 /// Drops optional arguments that point at a value which another argument already has: one value

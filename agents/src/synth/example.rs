@@ -10,7 +10,7 @@ use runtime::Prompt;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::line::labels_of;
+use super::line::{Called, labels_of};
 use super::mask::Mask;
 use super::point::{end, intent_of, point, put, starred, step_of};
 use super::say::{Chance, Intent, Place, Said, say};
@@ -315,6 +315,7 @@ impl<'a> Maker<'a> {
         steps
             .into_iter()
             .map(|(prompt, completion)| Example {
+                called: Called::of(&completion, &labels),
                 prompt,
                 completion,
                 group: group.to_owned(),
@@ -367,7 +368,7 @@ impl<'a> Maker<'a> {
         planned: usize,
         fields: &'o [Field],
     ) -> Offer<'o> {
-        Offer { request, mentions, locale: &self.locale, planned, fields }
+        Offer { planned, fields, ..Offer::of(request, mentions, &self.locale) }
     }
 
     /// Points each argument at the mention that was rendered for it.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use super::EngineError;
+use super::packed::unpack;
 use crate::intent::INTENTS_FILE;
 
 /// Contents of a model's files; borrowed where they are embedded in the program.
@@ -13,7 +14,7 @@ pub struct ModelFiles {
     pub config: Cow<'static, [u8]>,
     /// `tokenizer.json`.
     pub tokenizer: Cow<'static, [u8]>,
-    /// `model.safetensors`, or its shards.
+    /// `model.safetensors`, or its shards, unpacked where they were packed (see [`pack`](super::pack)).
     pub weights: Vec<Cow<'static, [u8]>>,
     /// `intents.safetensors`, where the planner has one.
     pub intents: Option<Cow<'static, [u8]>>,
@@ -29,7 +30,7 @@ impl ModelFiles {
         Self {
             config: Cow::Borrowed(config),
             tokenizer: Cow::Borrowed(tokenizer),
-            weights: vec![Cow::Borrowed(weights)],
+            weights: vec![unpack(Cow::Borrowed(weights))],
             intents: None,
         }
     }
@@ -61,7 +62,7 @@ impl ModelFiles {
         Ok(Self {
             config: read(&folder.join("config.json"))?,
             tokenizer: read(&folder.join("tokenizer.json"))?,
-            weights: shards.iter().map(|path| read(path)).collect::<Result<_, _>>()?,
+            weights: shards.iter().map(|path| read(path).map(unpack)).collect::<Result<_, _>>()?,
             intents: intents.exists().then(|| read(&intents)).transpose()?,
         })
     }

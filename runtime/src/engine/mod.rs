@@ -5,9 +5,11 @@
 
 mod files;
 mod generate;
+mod packed;
 
 pub use files::ModelFiles;
 pub use generate::{Choice, Completion, Finish, Request, Timings, Trace, Usage};
+pub use packed::pack;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

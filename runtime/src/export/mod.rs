@@ -3,9 +3,11 @@
 
 mod folder;
 mod gguf;
+mod packed;
 
 pub use folder::safetensors;
 pub use gguf::gguf;
+pub use packed::packed;
 
 use std::path::Path;
 

@@ -1,7 +1,10 @@
-//! Texts as counts of hashed character n-grams.
+//! Texts, and references in texts, as counts of hashed features.
 
 /// Longest n-gram, characters.
-const LONGEST: usize = 4;
+pub(super) const LONGEST: usize = 4;
+
+/// Where a hash begins.
+pub(super) const BASIS: u32 = 0x811c_9dc5;
 
 /// Returns the hashes of a text's n-grams with their counts, ascending.
 ///
@@ -11,14 +14,28 @@ pub(super) fn counts(text: &str) -> Vec<(u32, u32)> {
     let chars = level(text);
     let mut hashes = Vec::with_capacity(chars.len() * LONGEST);
     for start in 0..chars.len() {
-        let mut hash = 0x811c_9dc5_u32;
+        let mut hash = BASIS;
         for c in chars[start..].iter().take(LONGEST) {
-            // FNV-1a, a character at a time; the shift spreads what is in the high bits.
-            hash = (hash ^ u32::from(*c)).wrapping_mul(0x0100_0193);
-            hash ^= hash >> 15;
+            hash = with(hash, u32::from(*c));
             hashes.push(hash);
         }
     }
+    counted(hashes)
+}
+
+/// FNV-1a, a character at a time; the shift spreads what is in the high bits.
+pub(super) fn with(hash: u32, value: u32) -> u32 {
+    let hash = (hash ^ value).wrapping_mul(0x0100_0193);
+    hash ^ (hash >> 15)
+}
+
+/// Returns the hash of a word.
+pub(super) fn hash_of(word: &str) -> u32 {
+    word.chars().fold(BASIS, |hash, c| with(hash, u32::from(c)))
+}
+
+/// Returns how often each hash is there, ascending.
+pub(super) fn counted(mut hashes: Vec<u32>) -> Vec<(u32, u32)> {
     hashes.sort_unstable();
     let mut counts: Vec<(u32, u32)> = Vec::with_capacity(hashes.len());
     for hash in hashes {

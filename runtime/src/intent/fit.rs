@@ -1,5 +1,6 @@
-//! Fitting one domain's classifier.
+//! Fitting one classifier.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use half::f16;
@@ -7,7 +8,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 
-use super::{Domain, Labelled, features, sigmoid};
+use super::{Domain, features, sigmoid};
 
 /// Rounds over the examples.
 const ROUNDS: usize = 6;
@@ -24,11 +25,22 @@ const SEVERAL: f32 = 2.0;
 /// Part of the step size that the bias takes, since it is in every example.
 const BIAS: f32 = 0.01;
 
-/// Most n-grams kept.
-const FEATURES: usize = 40_000;
+/// What a classifier is fitted on.
+pub(super) struct Sample<'a> {
+    /// Hashes of its features with their counts, ascending.
+    pub(super) counts: Vec<(u32, u32)>,
+    /// Its labels.
+    pub(super) labels: Cow<'a, [String]>,
+}
 
-/// Most weights kept.
-const WEIGHTS: usize = 150_000;
+/// How large a classifier may get.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    /// Most features kept.
+    pub(super) features: usize,
+    /// Most weights kept.
+    pub(super) weights: usize,
+}
 
 /// An example as positions and values of its features, and whether it has each label.
 struct Row {
@@ -44,58 +56,55 @@ struct Dense {
     bias: Vec<f32>,
 }
 
-/// Fits a domain; `None` ⇐ it has fewer than two labels, or more than eight bits can number.
-pub(super) fn domain(examples: &[Labelled<'_>], seed: u64) -> Option<Domain> {
-    let labels: BTreeSet<&String> = examples.iter().flat_map(|e| e.labels).collect();
+/// Fits a classifier; `None` ⇐ it has fewer than two labels, or more than eight bits can number.
+pub(super) fn domain(samples: &[Sample<'_>], size: Size, seed: u64) -> Option<Domain> {
+    let labels: BTreeSet<&String> = samples.iter().flat_map(|e| e.labels.iter()).collect();
     let labels: Vec<String> = labels.into_iter().cloned().collect();
     if !(2..=usize::from(u8::MAX)).contains(&labels.len()) {
         return None;
     }
-    let counted: Vec<Vec<(u32, u32)>> =
-        examples.iter().map(|example| features::counts(example.text)).collect();
     let mut within: HashMap<u32, u32> = HashMap::new();
-    counted.iter().flatten().for_each(|(hash, _)| *within.entry(*hash).or_default() += 1);
+    for (hash, _) in samples.iter().flat_map(|sample| &sample.counts) {
+        *within.entry(*hash).or_default() += 1;
+    }
     let mut known: Vec<u32> =
         within.iter().filter(|(_, n)| **n >= FEWEST).map(|(hash, _)| *hash).collect();
     known.sort_unstable();
-    let all = examples.len() as f32;
+    let all = samples.len() as f32;
     let idf: Vec<f16> = known
         .iter()
         .map(|hash| f16::from_f32(((1.0 + all) / (1.0 + within[hash] as f32)).ln() + 1.0))
         .collect();
     let place: HashMap<u32, usize> = known.iter().enumerate().map(|(i, h)| (*h, i)).collect();
-    let rows: Vec<Row> = counted
-        .iter()
-        .zip(examples)
-        .map(|(counts, example)| row(counts, example, &labels, (&place, &idf)))
-        .collect();
-    // Which n-grams matter shows in a first fit; the second one makes do with them.
+    let rows: Vec<Row> =
+        samples.iter().map(|sample| row(sample, &labels, (&place, &idf))).collect();
+    // Which features matter shows in a first fit; the second one makes do with them.
     let first = descend(&rows, known.len(), labels.len(), seed);
-    let kept = telling(&first, &rows, known.len());
+    let kept = telling(&first, &rows, size.features);
     let mut new_place = vec![u32::MAX; known.len()];
     kept.iter().enumerate().for_each(|(new, old)| new_place[*old as usize] = new as u32);
     let rows: Vec<Row> = rows.into_iter().map(|row| row.only(&new_place)).collect();
     let dense = descend(&rows, kept.len(), labels.len(), seed);
     let features = kept.iter().map(|old| known[*old as usize]).collect();
     let idf = kept.iter().map(|old| idf[*old as usize]).collect();
-    Some(dense.pruned(labels, features, idf))
+    Some(dense.pruned(labels, features, idf, size.weights))
 }
 
 fn row(
-    counts: &[(u32, u32)],
-    example: &Labelled<'_>,
+    sample: &Sample<'_>,
     labels: &[String],
     (place, idf): (&HashMap<u32, usize>, &[f16]),
 ) -> Row {
-    let at: Vec<(u32, f32)> = counts
+    let at: Vec<(u32, f32)> = sample
+        .counts
         .iter()
         .filter_map(|(hash, count)| {
             let at = *place.get(hash)?;
             Some((at as u32, features::weight(*count, idf[at].to_f32())))
         })
         .collect();
-    let labels: Vec<bool> = labels.iter().map(|label| example.labels.contains(label)).collect();
-    let counts = if example.labels.len() > 1 { SEVERAL } else { 1.0 };
+    let labels: Vec<bool> = labels.iter().map(|label| sample.labels.contains(label)).collect();
+    let counts = if sample.labels.len() > 1 { SEVERAL } else { 1.0 };
     Row { at, labels, counts }.scaled()
 }
 
@@ -155,9 +164,9 @@ fn descend(rows: &[Row], features: usize, labels: usize, seed: u64) -> Dense {
     dense
 }
 
-/// Returns the features, ascending, whose largest weight moves most over the examples.
-fn telling(dense: &Dense, rows: &[Row], features: usize) -> Vec<u32> {
-    let mut energy = vec![0f32; features];
+/// Returns the features, ascending, whose largest weight moves most over the examples, at most `most`.
+fn telling(dense: &Dense, rows: &[Row], most: usize) -> Vec<u32> {
+    let mut energy = vec![0f32; dense.weights.len() / dense.labels];
     for (at, value) in rows.iter().flat_map(|row| &row.at) {
         energy[*at as usize] += value * value;
     }
@@ -167,22 +176,22 @@ fn telling(dense: &Dense, rows: &[Row], features: usize) -> Vec<u32> {
         .zip(&energy)
         .zip(0..)
         .map(|((own, energy), at)| {
-            (own.iter().fold(0f32, |most, w| most.max(w.abs())) * energy.sqrt(), at)
+            (own.iter().fold(0f32, |largest, w| largest.max(w.abs())) * energy.sqrt(), at)
         })
         .collect();
     all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-    let mut kept: Vec<u32> = all.into_iter().take(FEATURES).map(|(_, at)| at).collect();
+    let mut kept: Vec<u32> = all.into_iter().take(most).map(|(_, at)| at).collect();
     kept.sort_unstable();
     kept
 }
 
 impl Dense {
     /// Keeps the largest weights, eight bits each.
-    fn pruned(self, labels: Vec<String>, features: Vec<u32>, idf: Vec<f16>) -> Domain {
+    fn pruned(self, labels: Vec<String>, features: Vec<u32>, idf: Vec<f16>, most: usize) -> Domain {
         let mut sizes: Vec<f32> = self.weights.iter().map(|w| w.abs()).collect();
         sizes.sort_by(|a, b| b.total_cmp(a));
-        let scale = sizes.first().map_or(1.0, |most| (most / 127.0).max(f32::MIN_POSITIVE));
-        let least = sizes.get(WEIGHTS).copied().unwrap_or(0.0).max(scale * 0.5);
+        let scale = sizes.first().map_or(1.0, |largest| (largest / 127.0).max(f32::MIN_POSITIVE));
+        let least = sizes.get(most).copied().unwrap_or(0.0).max(scale * 0.5);
         let mut starts = vec![0u32];
         let mut weights = Vec::new();
         for own in self.weights.chunks(self.labels) {

@@ -1,4 +1,5 @@
-//! What a request asks for, told by its words alone: a linear classifier over character n-grams.
+//! What a request asks for and what its values are, told by words alone: linear classifiers over
+//! character n-grams.
 //!
 //! A planner has two questions to answer: which of a domain's tools a request is for, and what their
 //! arguments are. The first one is a matter of words, and on it a linear model trained in seconds is
@@ -8,21 +9,30 @@
 //! A domain's labels are scored each for itself, so a request may have several (two tasks in one
 //! breath).
 //!
+//! Which argument a value is for is a matter of words too, of those on its two sides. So there is a
+//! second kind, one classifier for each call of a domain (`domain/call`), which scores for each reference
+//! of a request (`[$2 pct]`) the places of the call's arguments that it may fill.
+//!
 //! # Source
 //! One-vs-rest logistic regression on tf-idf of character n-grams; the features as in Cavnar and
 //! Trenkle 1994, *N-Gram-Based Text Categorization*, weights and cosine normalisation as in Manning,
 //! Raghavan, Schütze, *Introduction to Information Retrieval*, chapter 6; step sizes after Bottou 2012,
 //! *Stochastic Gradient Descent Tricks*.
 
+mod around;
 mod features;
 mod file;
 mod fit;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use half::f16;
 
+use features::counts;
 pub use file::IntentError;
+use fit::{Sample, Size};
 
 /// Name of the file in a planner's folder.
 pub const INTENTS_FILE: &str = "intents.safetensors";
@@ -38,19 +48,53 @@ pub struct Labelled<'a> {
     pub labels: &'a [String],
 }
 
+/// A request of a training set, and the places of one call's arguments that its references fill.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pointed<'a> {
+    /// The domain.
+    pub domain: &'a str,
+    /// The call.
+    pub call: &'a str,
+    /// The request as the planner sees it.
+    pub text: &'a str,
+    /// The places of each reference; one that is not here fills nothing.
+    pub places: &'a BTreeMap<usize, Vec<String>>,
+    /// What the call chooses among literals, `PLACE=LITERAL`.
+    pub choices: &'a [String],
+}
+
+/// Label of a reference that fills nothing, and of a request that chooses nothing.
+pub const NOTHING: &str = "";
+
+/// The places that a reference may fill, each with its probability.
+pub type Places<'a> = (usize, Vec<(&'a str, f32)>);
+
+/// Size of the classifier of a domain's requests.
+const OF_REQUESTS: Size = Size { features: 40_000, weights: 150_000 };
+
+/// Size of the classifier of one call's references.
+const OF_REFERENCES: Size = Size { features: 12_000, weights: 40_000 };
+
+/// Size of the classifier of one call's choices.
+const OF_CHOICES: Size = Size { features: 8_000, weights: 20_000 };
+
+/// Size of the classifier of the names of a domain's arguments.
+const OF_NAMES: Size = Size { features: 30_000, weights: 150_000 };
+
 /// Classifiers of one or more domains.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Intents {
+    /// By the name of the domain, or of the domain and the call.
     domains: BTreeMap<String, Domain>,
 }
 
-/// The classifier of one domain. Weights are kept where they matter, eight bits each.
+/// One classifier. Weights are kept where they matter, eight bits each.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Domain {
     labels: Vec<String>,
     /// One a label.
     bias: Vec<f32>,
-    /// Hashes of the n-grams that are known, ascending.
+    /// Hashes of the features that are known, ascending.
     features: Vec<u32>,
     /// Inverse document frequency of each.
     idf: Vec<f16>,
@@ -69,10 +113,43 @@ impl Intents {
         for example in examples {
             by_domain.entry(example.domain).or_default().push(example);
         }
-        let fitted = by_domain
-            .into_iter()
-            .filter_map(|(name, examples)| Some((name.to_owned(), fit::domain(&examples, seed)?)));
-        Self { domains: fitted.collect() }
+        let samples = by_domain.into_iter().map(|(name, examples)| {
+            let sample =
+                |e: Labelled<'a>| Sample { counts: counts(e.text), labels: e.labels.into() };
+            (name.to_owned(), examples.into_iter().map(sample).collect())
+        });
+        Self { domains: fitted(samples.collect(), OF_REQUESTS, seed) }
+    }
+
+    /// Fits classifiers for the references and for the choices of each call of each domain. The same examples in the same
+    /// order and the same seed give the same classifiers.
+    pub fn fit_places<'a>(examples: impl IntoIterator<Item = Pointed<'a>>, seed: u64) -> Self {
+        let nothing = [NOTHING.to_owned()];
+        let mut by_call: BTreeMap<String, Vec<Sample<'_>>> = BTreeMap::new();
+        let mut by_domain: BTreeMap<String, Vec<Sample<'_>>> = BTreeMap::new();
+        let mut choices: BTreeMap<String, Vec<Sample<'_>>> = BTreeMap::new();
+        for example in examples {
+            let chosen = if example.choices.is_empty() { &nothing } else { example.choices };
+            let named: Vec<String> = chosen.iter().map(|c| named(c)).collect();
+            let counts = counts(example.text);
+            for (call, labels) in [(example.call, chosen.to_vec()), (ALL_CALLS, named)] {
+                let sample = Sample { counts: counts.clone(), labels: labels.into() };
+                choices.entry(choices_of(example.domain, call)).or_default().push(sample);
+            }
+            let call = by_call.entry(name_of(example.domain, example.call)).or_default();
+            let domain = by_domain.entry(name_of(example.domain, ALL_CALLS)).or_default();
+            for (id, counts) in around::references(example.text) {
+                let labels = example.places.get(&id).map_or(&nothing[..], |places| &places[..]);
+                let mut leaves: Vec<String> = labels.iter().map(|l| name_at(l)).collect();
+                leaves.dedup();
+                domain.push(Sample { counts: counts.clone(), labels: leaves.into() });
+                call.push(Sample { counts, labels: labels.to_vec().into() });
+            }
+        }
+        let mut domains = fitted(by_call.into_iter().collect(), OF_REFERENCES, seed);
+        domains.extend(fitted(by_domain.into_iter().collect(), OF_NAMES, seed));
+        domains.extend(fitted(choices.into_iter().collect(), OF_CHOICES, seed));
+        Self { domains }
     }
 
     /// Takes over the domains of an earlier one that this one lacks.
@@ -92,19 +169,111 @@ impl Intents {
     /// Returns the probability of each label of a domain, in the order of their names; `None` ⇐ the
     /// domain is not known.
     pub fn score(&self, domain: &str, text: &str) -> Option<Vec<(&str, f32)>> {
-        let domain = self.domains.get(domain)?;
-        let scores = domain.score(text);
-        Some(domain.labels.iter().map(String::as_str).zip(scores).collect())
+        Some(self.domains.get(domain)?.labelled(&counts(text)).collect())
+    }
+
+    /// Returns for each reference of a request the places of a call's arguments that it may fill, and
+    /// [`NOTHING`], with the probability of each; `None` ⇐ the call is not known.
+    pub fn places(&self, domain: &str, call: &str, text: &str) -> Option<Vec<Places<'_>>> {
+        let known = self.domains.get(&name_of(domain, call))?;
+        let names = self.domains.get(&name_of(domain, ALL_CALLS));
+        let references = around::references(text).into_iter();
+        Some(references.map(|(id, counts)| (id, known.with(names, &counts, name_at))).collect())
+    }
+
+    /// Returns how likely a request makes each choice among the literals of a call, `PLACE=LITERAL`;
+    /// `None` ⇐ the call's choices are not known.
+    pub fn choices(&self, domain: &str, call: &str, text: &str) -> Option<Vec<(&str, f32)>> {
+        let known = self.domains.get(&choices_of(domain, call))?;
+        let names = self.domains.get(&choices_of(domain, ALL_CALLS));
+        let chosen = known.with(names, &counts(text), named).into_iter();
+        Some(chosen.filter(|(choice, _)| *choice != NOTHING).collect())
     }
 }
 
+/// Fits one classifier for each name, on all cores.
+fn fitted(
+    samples: Vec<(String, Vec<Sample<'_>>)>,
+    size: Size,
+    seed: u64,
+) -> BTreeMap<String, Domain> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut own = Vec::new();
+        while let Some((name, samples)) = samples.get(next.fetch_add(1, Ordering::Relaxed)) {
+            own.extend(fit::domain(samples, size, seed).map(|domain| (name.clone(), domain)));
+        }
+        own
+    };
+    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut all: BTreeMap<String, Domain> = work().into_iter().collect();
+        for other in others {
+            match other.join() {
+                Ok(domains) => all.extend(domains),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        all
+    })
+}
+
+/// Stands for every call of a domain.
+const ALL_CALLS: &str = "*";
+
+fn name_of(domain: &str, call: &str) -> String {
+    format!("{domain}/{call}")
+}
+
+fn choices_of(domain: &str, call: &str) -> String {
+    format!("{domain}/{call}=")
+}
+
+/// Returns the name of the argument at a place: `kwh` of `/lines/*/kwh`, `codes` of `/codes/*`.
+fn name_at(place: &str) -> String {
+    place.trim_end_matches("/*").rsplit('/').next().unwrap_or(place).to_owned()
+}
+
+/// Returns a choice by the name of its argument: `rules=all` of `/rules/*=all`.
+fn named(choice: &str) -> String {
+    choice
+        .split_once('=')
+        .map_or_else(String::new, |(place, literal)| format!("{}={literal}", name_at(place)))
+}
+
 impl Domain {
-    fn score(&self, text: &str) -> Vec<f32> {
-        let mut known: Vec<(usize, f32)> = features::counts(text)
-            .into_iter()
+    /// Returns each label of a call with its probability. `names` has learned from all calls of the
+    /// domain what an argument of some name looks like, so that one call profits from the phrases of
+    /// the others; the two are averaged as logits. `named` says by which name it knows a label.
+    fn with(
+        &self,
+        names: Option<&Self>,
+        counts: &[(u32, u32)],
+        named: impl Fn(&str) -> String,
+    ) -> Vec<(&str, f32)> {
+        let of_names: Vec<(&str, f32)> =
+            names.map(|names| names.labelled(counts).collect()).unwrap_or_default();
+        let own = self.labelled(counts);
+        own.map(|(label, p)| {
+            let name = named(label);
+            let other = of_names.iter().find(|(known, _)| *known == name);
+            (label, other.map_or(p, |(_, q)| sigmoid(0.5 * (logit(p) + logit(*q)))))
+        })
+        .collect()
+    }
+
+    /// Returns each label with its probability.
+    fn labelled(&self, counts: &[(u32, u32)]) -> impl Iterator<Item = (&str, f32)> + use<'_> {
+        self.labels.iter().map(String::as_str).zip(self.score(counts))
+    }
+
+    fn score(&self, counts: &[(u32, u32)]) -> Vec<f32> {
+        let mut known: Vec<(usize, f32)> = counts
+            .iter()
             .filter_map(|(hash, count)| {
-                let at = self.features.binary_search(&hash).ok()?;
-                Some((at, features::weight(count, self.idf[at].to_f32())))
+                let at = self.features.binary_search(hash).ok()?;
+                Some((at, features::weight(*count, self.idf[at].to_f32())))
             })
             .collect();
         features::scale_to_unit(&mut known);
@@ -121,6 +290,11 @@ impl Domain {
 
 fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
+}
+
+fn logit(p: f32) -> f32 {
+    let p = p.clamp(1e-6, 1.0 - 1e-6);
+    (p / (1.0 - p)).ln()
 }
 
 #[cfg(test)]

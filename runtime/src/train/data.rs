@@ -1,6 +1,6 @@
 //! Training examples: their file, their tokens, and the packs that one pass runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufRead as _;
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TrainError;
 use super::pass::Pack;
-use crate::intent::Labelled;
+use crate::intent::{Labelled, Pointed};
 use crate::tokenizer::{BpeOptions, Prompt, Segment, Tokenizer, train_bpe};
 
 /// Most branches of a pack.
@@ -39,6 +39,16 @@ pub struct Example {
     /// What the request asks for, by names that no masking changed; empty where that is not known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
+    /// The call that the completion makes, by the name that no masking changed; empty where it makes
+    /// none, or its arguments have other names here.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub call: String,
+    /// The places of the call's arguments that each reference of the request fills.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub places: BTreeMap<usize, Vec<String>>,
+    /// What the call chooses among literals, `PLACE=LITERAL`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
     /// Language of the example.
     #[serde(default)]
     pub lang: String,
@@ -71,6 +81,24 @@ impl Example {
         };
         let known = before == REQUEST && !self.labels.is_empty();
         known.then_some(Labelled { domain, text, labels: &self.labels })
+    }
+
+    /// Returns the request with the places that its references fill in one call; `None` ⇐ they are not
+    /// known.
+    pub fn pointed(&self) -> Option<Pointed<'_>> {
+        let (domain, _) = self.group.split_once('/')?;
+        let text = self.prompt.windows(2).find_map(|two| match two {
+            [Piece::Special(before), Piece::Text(text)] if before == REQUEST => Some(text),
+            _ => None,
+        })?;
+        let known = !self.call.is_empty();
+        known.then_some(Pointed {
+            domain,
+            call: &self.call,
+            text,
+            places: &self.places,
+            choices: &self.choices,
+        })
     }
 
     /// Tells whether the example is kept out of training.
@@ -204,6 +232,9 @@ mod tests {
             completion: said.into(),
             group: String::new(),
             labels: Vec::new(),
+            call: String::new(),
+            places: BTreeMap::new(),
+            choices: Vec::new(),
             lang: String::new(),
             split: String::new(),
             source: String::new(),

@@ -31,7 +31,7 @@ use rand::seq::SliceRandom as _;
 
 use crate::config::ConfigError;
 use crate::engine::EngineError;
-use crate::intent::{INTENTS_FILE, IntentError, Intents};
+use crate::intent::{INTENTS_FILE, IntentError, Intents, NOTHING, Places};
 use crate::tokenizer::TokenizerError;
 use pass::{Net, Pack, Seen, Weights};
 use pool::Pool;
@@ -209,7 +209,9 @@ pub fn fit_intents(
     earlier: Option<&Path>,
     seed: u64,
 ) -> Result<Intents, TrainError> {
-    let mut intents = Intents::fit(examples.iter().filter_map(|example| example.labelled()), seed);
+    let places = Intents::fit_places(examples.iter().filter_map(|example| example.pointed()), seed);
+    let requests = Intents::fit(examples.iter().filter_map(|example| example.labelled()), seed);
+    let mut intents = requests.or(places);
     let path = earlier.map(|folder| folder.join(INTENTS_FILE)).filter(|path| path.exists());
     if let Some(path) = path {
         let bytes = std::fs::read(&path)
@@ -241,6 +243,25 @@ pub fn recognised(intents: &Intents, held: &[&Example]) -> GroupScore {
         let best = scores.iter().max_by(|a, b| a.1.total_cmp(&b.1)).map(|(label, _)| *label);
         score.examples += 1;
         score.right += usize::from(example.labels.iter().any(|label| Some(label.as_str()) == best));
+    }
+    score
+}
+
+/// Measures classifiers on held-out examples: right means that every reference of the request is taken
+/// for what it fills, and for nothing else.
+pub fn placed(intents: &Intents, held: &[&Example]) -> GroupScore {
+    let mut score = GroupScore::default();
+    for example in held.iter().filter_map(|example| example.pointed()) {
+        let Some(scores) = intents.places(example.domain, example.call, example.text) else {
+            continue;
+        };
+        let right = |(id, places): &Places<'_>| {
+            let meant = places.iter().filter(|(_, p)| *p > 0.5).map(|(place, _)| *place);
+            let meant = meant.filter(|place| *place != NOTHING);
+            meant.eq(example.places.get(id).into_iter().flatten().map(String::as_str))
+        };
+        score.examples += 1;
+        score.right += usize::from(scores.iter().all(right));
     }
     score
 }

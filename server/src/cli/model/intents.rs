@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use runtime::train::{Example, fit_intents, put_intents, recognised};
+use runtime::train::{Example, fit_intents, placed, put_intents, recognised};
 
 use super::super::{CliError, say};
 use super::failed;
@@ -40,12 +40,15 @@ pub(in crate::cli) fn intents(
     let intents =
         fit_intents(&kept, Some(&command.out), command.seed).map_err(|error| failed(&error))?;
     put_intents(&intents, &command.out).map_err(|error| failed(&error))?;
-    let score = recognised(&intents, &held);
+    let (asked, filled) = (recognised(&intents, &held), placed(&intents, &held));
     say(format_args!(
-        "{} examples, {:.1} s; held out: {} of {} requests recognised",
+        "{} examples, {:.1} s; held out: {} of {} requests recognised, all values of {} of {} \
+         calls placed",
         kept.len(),
         begun.elapsed().as_secs_f64(),
-        score.right,
-        score.examples
+        asked.right,
+        asked.examples,
+        filled.right,
+        filled.examples
     ))
 }

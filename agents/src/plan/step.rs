@@ -13,6 +13,7 @@ use super::card::Card;
 use super::field::Field;
 use super::lead::{Choosing, Leads};
 use crate::mention::{Kind, Mention};
+use crate::tool::Effect;
 
 /// Most elements of an array that the planner writes out.
 const MAX_ITEMS: usize = 12;
@@ -45,6 +46,8 @@ pub struct Offer<'a> {
 struct At<'a> {
     place: &'a str,
     leads: Option<&'a Leads>,
+    /// Whether the call changes something: then a choice that the request does not make is asked for.
+    acts: bool,
 }
 
 /// A step with its references replaced by values.
@@ -76,7 +79,8 @@ impl<'a> Offer<'a> {
             .iter()
             .map(|card| {
                 let leads = self.leads.iter().find(|(call, _)| *call == card.spec.name);
-                let at = At { place: "", leads: leads.map(|(_, leads)| leads) };
+                let acts = card.spec.effect == Effect::Act;
+                let at = At { place: "", leads: leads.map(|(_, leads)| leads), acts };
                 json!({
                     "type": "object",
                     "properties": {
@@ -123,11 +127,12 @@ impl<'a> Offer<'a> {
                 (!references.is_empty()).then(|| json!({"enum": references}))
             }
             Shape::Many(slot) => self.many(slot, arg.required, at),
-            Shape::Choice(values) => chosen(values, arg.required, at.place, at.leads)
-                .map(|(_, values)| json!({ "enum": values })),
+            Shape::Choice(values) => {
+                chosen(values, arg.required, at).map(|(_, values)| json!({ "enum": values }))
+            }
             Shape::Choices(values) => {
                 let place = format!("{}/*", at.place);
-                chosen(values, arg.required, &place, at.leads).map(|(all, values)| {
+                chosen(values, arg.required, At { place: &place, ..at }).map(|(all, values)| {
                     let least = if all { values.len() } else { 1 };
                     json!({"type": "array", "items": {"enum": values}, "minItems": least,
                            "maxItems": values.len()})
@@ -135,7 +140,7 @@ impl<'a> Offer<'a> {
             }
             Shape::Flag => {
                 let both = ["true".to_owned(), "false".to_owned()];
-                let (_, values) = chosen(&both, arg.required, at.place, at.leads)?;
+                let (_, values) = chosen(&both, arg.required, at)?;
                 let values: Vec<bool> = values.iter().map(|value| value == "true").collect();
                 Some(json!({"type": "boolean", "enum": values}))
             }
@@ -419,23 +424,18 @@ impl<'a> Offer<'a> {
 }
 
 /// Returns which literals are open, and whether all of them are meant; `None` ⇐ the argument is not meant.
-fn chosen(
-    values: &[String],
-    required: bool,
-    place: &str,
-    leads: Option<&Leads>,
-) -> Option<(bool, Vec<String>)> {
+fn chosen(values: &[String], required: bool, at: At<'_>) -> Option<(bool, Vec<String>)> {
     let some = |told: Vec<String>| -> Vec<String> {
         values.iter().filter(|value| told.contains(value)).cloned().collect()
     };
-    let (all, open) = match leads.map_or(Choosing::Open, |leads| leads.choosing(place)) {
+    let (all, open) = match at.leads.map_or(Choosing::Open, |leads| leads.choosing(at.place)) {
         Choosing::Open => return Some((false, values.to_vec())),
         Choosing::Among(told) => (false, some(told)),
         Choosing::Surely(told) => (true, some(told)),
     };
     match open.is_empty() {
         false => Some((all, open)),
-        true => required.then(|| (false, values.to_vec())),
+        true => (required && !at.acts).then(|| (false, values.to_vec())),
     }
 }
 

@@ -26,8 +26,14 @@ const SURE: f32 = 0.8;
 /// Probability below which a literal is not offered.
 const POSSIBLE: f32 = 0.1;
 
+/// Probability from which an act is only tried out: where in doubt, nothing happens.
+const PREVIEW: f32 = 0.3;
+
 /// Probability from which a value is counted to an argument.
 const LIKELY: f32 = 0.5;
+
+/// Argument of an act that is only tried out, as the contract of the tools names it.
+const DRY_RUN: &str = "/dry_run";
 
 /// What the values of a request are for in one call.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -82,6 +88,13 @@ impl Leads {
     pub(super) fn probability(&self, place: &str, id: usize) -> Option<f32> {
         let (_, places) = self.of.iter().find(|(mention, _)| *mention == id)?;
         places.iter().find(|(name, _)| name == place).map(|(_, p)| *p)
+    }
+
+    /// Tells whether the request may well want an act only tried out.
+    pub fn wants_preview(&self, place: &str) -> bool {
+        let choice = format!("{place}=true");
+        let tried = |(name, p): &(String, f32)| *name == choice && *p >= PREVIEW;
+        place.ends_with(DRY_RUN) && self.choices.iter().flatten().any(tried)
     }
 
     /// Tells whether a mention may fill a place: one that the classifier does not know, and a mention

@@ -61,6 +61,12 @@ pub struct Step {
     pub origins: Vec<Origin>,
 }
 
+impl At<'_> {
+    fn is_preview(self) -> bool {
+        self.acts && self.leads.is_some_and(|leads| leads.wants_preview(self.place))
+    }
+}
+
 impl<'a> Offer<'a> {
     /// What the request alone offers, before any call.
     pub fn of(request: &'a str, mentions: &'a [Mention], locale: &'a Locale) -> Self {
@@ -110,7 +116,7 @@ impl<'a> Offer<'a> {
             let place = format!("{}/{}", at.place, arg.name);
             let own = At { place: &place, ..at };
             let Some(property) = self.property(arg, own) else { continue };
-            if at.leads.is_some_and(|leads| leads.needs(&place)) {
+            if at.leads.is_some_and(|leads| leads.needs(&place)) || own.is_preview() {
                 needed.push(arg.name.clone());
             }
             properties.insert(arg.name.clone(), property);
@@ -138,6 +144,7 @@ impl<'a> Offer<'a> {
                            "maxItems": values.len()})
                 })
             }
+            Shape::Flag if at.is_preview() => Some(json!({"type": "boolean", "enum": [true]})),
             Shape::Flag => {
                 let both = ["true".to_owned(), "false".to_owned()];
                 let (_, values) = chosen(&both, arg.required, at)?;

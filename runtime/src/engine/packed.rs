@@ -60,7 +60,7 @@ pub fn pack(bytes: &[u8]) -> Result<Vec<u8>, SafeTensorError> {
 }
 
 /// Unpacks a file; one that is not packed, or that cannot be read, is given back as it is.
-pub fn unpack(bytes: Cow<'static, [u8]>) -> Cow<'static, [u8]> {
+pub(super) fn unpack(bytes: Cow<'static, [u8]>) -> Cow<'static, [u8]> {
     match unpacked(&bytes) {
         Ok(Some(plain)) => Cow::Owned(plain),
         _ => bytes,

@@ -360,4 +360,48 @@ mod tests {
         assert!(all.score("bank", "loan").is_some());
         assert_eq!(all.score("shop", "parcel"), alone.score("shop", "parcel"));
     }
+
+    #[test]
+    fn the_places_of_references_and_the_choices_of_a_call_are_told_by_their_words() {
+        let fills = |of: &[(usize, &str)]| -> BTreeMap<usize, Vec<String>> {
+            of.iter().map(|(id, place)| (*id, vec![(*place).to_owned()])).collect()
+        };
+        let mut set = Vec::new();
+        for i in 0..40 {
+            let days = "[$9 dur day]";
+            let a = format!("lend [$1 money] at [$2 pct] for {i}, answer within {days}");
+            set.push(("loan", a, fills(&[(1, "/amount"), (2, "/rate")]), vec![]));
+            let b = format!("at [$1 pct] we lend [$2 money], only a preview {i}");
+            let dry = vec!["/dry=true".to_owned()];
+            set.push(("loan", b, fills(&[(1, "/rate"), (2, "/amount")]), dry));
+            let c = format!("fees [$1 money] and then [$2 money] {i}");
+            set.push(("fees", c, fills(&[(1, "/fees/*"), (2, "/fees/*")]), vec![]));
+        }
+        let pointed = set.iter().map(|(call, text, places, choices)| Pointed {
+            domain: "bank",
+            call,
+            text,
+            places,
+            choices,
+        });
+        let fitted = Intents::fit_places(pointed, 1);
+        let best = |call: &str, text: &str| -> Vec<(usize, String)> {
+            let places = fitted.places("bank", call, text).unwrap().into_iter();
+            let best = places.map(|(id, places)| {
+                let most = places.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+                (id, most.0.to_owned())
+            });
+            best.collect()
+        };
+        let text = "please lend [$4 money] at [$7 pct], answer within [$8 dur day]";
+        let named = [(4, "/amount".to_owned()), (7, "/rate".to_owned()), (8, NOTHING.to_owned())];
+        assert_eq!(best("loan", text), named);
+        assert_eq!(best("fees", "fees [$1 money]"), [(1, "/fees/*".to_owned())]);
+        assert_eq!(fitted.places("bank", "none", text), None);
+        let dry = |text: &str| fitted.choices("bank", "loan", text).unwrap();
+        assert!(dry("lend [$1 money], just a preview")[0].1 > 0.5);
+        assert!(dry("lend [$1 money] at [$2 pct]")[0].1 < 0.5);
+        let again = Intents::from_bytes(&fitted.to_bytes().unwrap()).unwrap();
+        assert_eq!(again, fitted);
+    }
 }

@@ -13,9 +13,12 @@ use super::lead::Leads;
 use super::step::Offer;
 use crate::mention::{Kind, Mention};
 
-/// Probability from which a value that the call uses already may fill a second argument (`25 kW each
-/// way`).
-const SHARED: f32 = 0.1;
+/// Probability from which a value among several, or one that the call uses already (`25 kW each way`),
+/// may fill what is missing.
+const LIKELY: f32 = 0.1;
+
+/// How many times as likely as the next one it must be.
+const STANDS_OUT: f32 = 2.0;
 
 /// A value for what is missing.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,7 +62,8 @@ pub(super) fn supplies(
             let free: Vec<&Mention> = offer.mentions.iter().filter(free).filter(fits).collect();
             let mention = match free[..] {
                 [only] => only,
-                _ if missing => shared(offer, slot, &place, leads)?,
+                [] if missing => likeliest(offer.mentions, slot, &place, (offer, leads))?,
+                _ if missing => likeliest(free.iter().copied(), slot, &place, (offer, leads))?,
                 _ => return None,
             };
             let origin = Origin::Request { pointer: place, text: mention.text.clone() };
@@ -75,14 +79,24 @@ fn told(slot: &Slot, mention: &Mention) -> bool {
     slot.states_unit(mention) || !slot.has_unit()
 }
 
-/// Returns the value of the request that most likely fills a place beside another one.
-fn shared<'m>(offer: &Offer<'m>, slot: &Slot, place: &str, leads: &Leads) -> Option<&'m Mention> {
-    let likely = |m: &&Mention| {
-        let p = leads.probability(place, m.id).filter(|p| *p >= SHARED)?;
-        slot.resolve(m, offer.locale).map(|_| p)
-    };
-    let all = offer.mentions.iter().filter_map(|m| Some((likely(&m)?, m)));
-    all.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, mention)| mention)
+/// Returns the value that most likely fills a place, if it stands out from the others.
+fn likeliest<'m>(
+    mentions: impl IntoIterator<Item = &'m Mention>,
+    slot: &Slot,
+    place: &str,
+    (offer, leads): (&Offer<'_>, &Leads),
+) -> Option<&'m Mention> {
+    let likely = mentions.into_iter().filter_map(|m| {
+        let p = leads.probability(place, m.id).filter(|p| *p >= LIKELY)?;
+        slot.resolve(m, offer.locale).map(|_| (p, m))
+    });
+    let mut likely: Vec<(f32, &Mention)> = likely.collect();
+    likely.sort_by(|a, b| b.0.total_cmp(&a.0));
+    match likely[..] {
+        [(_, only)] => Some(only),
+        [(best, first), (next, _), ..] if next * STANDS_OUT <= best => Some(first),
+        _ => None,
+    }
 }
 
 /// Collects the numbers of the mentions that a step points at.

@@ -374,7 +374,7 @@ mod tests {
             let b = format!("at [$1 pct] we lend [$2 money], only a preview {i}");
             let dry = vec!["/dry=true".to_owned()];
             set.push(("loan", b, fills(&[(1, "/rate"), (2, "/amount")]), dry));
-            let c = format!("fees [$1 money] and then [$2 money] {i}");
+            let c = format!("within {days} fees [$1 money] and then [$2 money] {i}");
             set.push(("fees", c, fills(&[(1, "/fees/*"), (2, "/fees/*")]), vec![]));
         }
         let pointed = set.iter().map(|(call, text, places, choices)| Pointed {
@@ -400,7 +400,7 @@ mod tests {
         assert_eq!(fitted.places("bank", "none", text), None);
         let dry = |text: &str| fitted.choices("bank", "loan", text).unwrap();
         assert!(dry("lend [$1 money], just a preview")[0].1 > 0.5);
-        assert!(dry("lend [$1 money] at [$2 pct]")[0].1 < 0.5);
+        assert!(dry("lend [$1 money] at [$2 pct] for 9, answer within [$3 dur day]")[0].1 < 0.5);
         let again = Intents::from_bytes(&fitted.to_bytes().unwrap()).unwrap();
         assert_eq!(again, fitted);
     }

@@ -185,7 +185,7 @@ impl Worker {
             let step = match self.step(&driven, journal).await {
                 Waited::Lost => return Ok(()),
                 Waited::Broke(code, message) => {
-                    let entry = before.after_break(code, message);
+                    let entry = before.after_break(code, &message);
                     return self.append(&mut driven, entry).await.map(drop);
                 }
                 Waited::Stepped(back, step) => {
@@ -321,7 +321,7 @@ impl Situation {
     }
 
     /// What follows on a step that broke: another try, or the end.
-    fn after_break(&self, code: &str, message: String) -> Entry {
+    fn after_break(&self, code: &str, message: &str) -> Entry {
         if self.tries >= MAX_RETRIES {
             return Entry::failed(
                 code,

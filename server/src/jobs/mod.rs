@@ -112,6 +112,8 @@ struct Driven {
     tenant: Arc<Tenant>,
     run: Run,
     status: Status,
+    /// Whether steps may hold reservations.
+    bound: bool,
 }
 
 impl Worker {
@@ -164,9 +166,12 @@ impl Worker {
         let run = tx.get_run(lease.run).await?;
         let mut journal: Vec<Value> =
             tx.events(lease.run, 0).await?.into_iter().map(|event| event.payload).collect();
+        // A reservation is gone with its budget, so where there is none nothing is to be settled.
+        let (bound, switched) = tx.controlled().await?;
         drop(tx);
-        let mut driven = Driven { lease, tenant, status: run.status, run };
-        if let Some(entry) = self.barred(&driven, &journal).await? {
+        let mut driven = Driven { lease, tenant, status: run.status, run, bound };
+        let controlled = bound || switched;
+        if let Some(entry) = self.barred(&driven, &journal, controlled).await? {
             return self.append(&mut driven, entry).await.map(drop);
         }
         let until = Instant::now() + self.rules.run;
@@ -215,6 +220,7 @@ impl Worker {
         &self,
         driven: &Driven,
         journal: &[Value],
+        controlled: bool,
     ) -> Result<Option<Entry>, StoreError> {
         let lease = &driven.lease;
         if lease.attempt > 1 {
@@ -227,7 +233,7 @@ impl Worker {
                 return Ok(Some(Entry::failed("abandoned", message)));
             }
         }
-        self.gate(driven, journal).await
+        if controlled { self.gate(driven, journal).await } else { Ok(None) }
     }
 
     /// Returns how a run ends that used up its events or its time.

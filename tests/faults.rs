@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
-use serde_json::{Value, json};
+use serde_json::json;
 use server::fault::POINTS;
 
 use rig::{Kind, Rig};

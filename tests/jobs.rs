@@ -228,6 +228,18 @@ async fn a_step_that_panics_hangs_or_loops_ends_its_own_run_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fifty_callers_with_one_key_make_one_run() {
+    let bench = Bench::new().await;
+    let made = (0..50).map(|_| bench.run_of(new_run("the same", "fine")));
+    let mut runs: Vec<RunId> =
+        futures_util::future::join_all(made).await.into_iter().map(Result::unwrap).collect();
+    runs.dedup();
+    assert_eq!(runs.len(), 1);
+    bench.until(runs[0], Status::Done).await;
+    bench.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cancelling_stops_the_work_under_way_within_a_second() {
     let bench = Bench::new().await;
     let run = bench.run("hang").await;

@@ -23,6 +23,7 @@ mod models;
 mod operations;
 mod outcomes;
 mod pack;
+mod retries;
 mod sets;
 mod settings;
 mod startup;

@@ -261,16 +261,16 @@ impl Rig {
                 let mut door = door.lock().unwrap();
                 if let Some((_, address)) = line.split_once("listens on http://") {
                     door.address = address.trim().to_owned();
-                    let _ = ready.send(());
+                    ready.send(()).ok();
                 } else if let Some((_, key)) = line.split_once("demo-finance\t") {
                     door.key = key.trim().to_owned();
-                    let _ = ready.send(());
+                    ready.send(()).ok();
                 }
             }
         });
         tokio::task::spawn_blocking(move || {
-            let _ = heard.recv_timeout(Duration::from_secs(60));
-            heard
+            let said = heard.recv_timeout(Duration::from_secs(60));
+            assert!(said.is_ok(), "the server said nothing");
         })
         .await
         .unwrap();

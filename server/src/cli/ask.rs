@@ -11,11 +11,11 @@ use clap::Args;
 use tokio::sync::watch;
 
 use super::demo;
-use super::open::{Opened, open};
+use super::open::{Opened, connector, open};
 use super::{CliError, say};
 use crate::agent::{Agents, new_run};
 use crate::config::Config;
-use crate::jobs;
+use crate::jobs::{Rules, Worker};
 use crate::models::Models;
 use crate::store::{NewRun, RunId, RunSource, Store, TenantId};
 use crate::view::RunView;
@@ -120,7 +120,13 @@ async fn run(
         let models = Models::open(config).map_err(CliError::Planner)?;
         let agents = Agents::shipped(models).map_err(CliError::Pack)?;
         let (stop, stopped) = watch::channel(false);
-        let worker = tokio::spawn(jobs::work(store.clone(), Arc::new(agents), stopped));
+        let worker = Worker {
+            store: store.clone(),
+            stepper: Arc::new(agents),
+            rules: Rules::default(),
+            connector: connector(config)?,
+        };
+        let worker = tokio::spawn(worker.work(stopped));
         let ended = wait(store, tenant, id).await;
         // The worker ends after the step in hand; a closed channel stops it as well.
         stop.send_replace(true);

@@ -2,7 +2,7 @@
 //!
 //! The folder has the database as `pg_dump` writes it, the planners of joint ventures, and a manifest
 //! with the rows of every table and the digest of every file. A restore checks the files before it
-//! begins and the rows after it has ended.
+//! begins and the rows after it has ended. The master key of the secrets at rest is left out.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -97,7 +97,9 @@ pub(super) async fn backup(config: &Config, folder: &Path) -> Result<(), CliErro
     opened.close().await?;
     let manifest = taken?;
     let rows: i64 = manifest.rows.values().sum();
-    say(format_args!("{}: {rows} rows, {} files", folder.display(), manifest.files.len()))
+    say(format_args!("{}: {rows} rows, {} files", folder.display(), manifest.files.len()))?;
+    // A backup that holds the key would give away what the key protects.
+    say("The master key of the secrets at rest is not in it: keep it apart.")
 }
 
 async fn take(config: &Config, opened: &Opened, folder: &Path) -> Result<Manifest, CliError> {

@@ -1,12 +1,21 @@
 //! Opens the store of a data folder: the private cluster, or the database that is named.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::connector::Connector;
 use crate::postgres::{Cluster, InstanceLock, checked_folder};
 use crate::store::{Address, Store};
 
 use super::CliError;
+
+/// Returns the connector that makes the effects of acts, where one is configured.
+pub(super) fn connector(config: &Config) -> Result<Option<Arc<Connector>>, CliError> {
+    let url = config.connector.as_deref();
+    let made = url.map(|url| Connector::new(url, config.connector_keyed)).transpose();
+    Ok(made.map_err(CliError::Input)?.map(Arc::new))
+}
 
 /// An open store and what has to be stopped after it.
 pub(super) struct Opened {

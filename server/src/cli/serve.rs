@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::demo;
-use super::open::open;
+use super::open::{connector, open};
 use super::{CliError, say};
 use crate::access::isolation::PREFIX;
 use crate::access::{Access, Origin};
@@ -17,7 +17,6 @@ use crate::agent::Agents;
 use crate::audit;
 use crate::auth::MAX_SESSIONS;
 use crate::config::Config;
-use crate::connector::Connector;
 use crate::egress::Egress;
 use crate::http::router;
 use crate::jobs::{self, Rules, Worker};
@@ -50,12 +49,7 @@ pub(super) async fn serve(config: &Config) -> Result<(), CliError> {
 
 async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<(), CliError> {
     let at = listener.local_addr()?;
-    let connector = match &config.connector {
-        Some(url) => {
-            Some(Arc::new(Connector::new(url, config.connector_keyed).map_err(CliError::Input)?))
-        }
-        None => None,
-    };
+    let connector = connector(config)?;
     let origin =
         Origin::new(config.public_url.as_deref(), config.proxies).map_err(CliError::Input)?;
     let access = Arc::new(Access { origin, ..Access::default() });

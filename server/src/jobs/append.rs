@@ -42,9 +42,13 @@ async fn refused(
     run: &Run,
     step: (&str, Option<&str>),
     expected: Amounts,
+    (bound, switched): (bool, bool),
 ) -> Result<Option<Entry>, StoreError> {
-    if let Some(switch) = tx.switched_off(&run.pack, step.1).await? {
+    if switched && let Some(switch) = tx.switched_off(&run.pack, step.1).await? {
         return Ok(Some(switched_off(&switch)));
+    }
+    if !bound {
+        return Ok(None);
     }
     let over = tx.reserve(run.id, &run.agent, step, expected).await?;
     Ok(over.as_ref().map(exceeded))
@@ -72,7 +76,8 @@ impl Worker {
         let mut tx = self.store.begin(driven.lease.tenant).await?;
         let entry = if planning {
             let expected = Amounts { tokens: PLAN_TOKENS, calls: 0, wall_ms: STEP_MS };
-            refused(&mut tx, &driven.run, ("plan", None), expected).await?
+            let both = (true, true);
+            refused(&mut tx, &driven.run, ("plan", None), expected, both).await?
         } else {
             let announced = journal.iter().rev().find(|event| {
                 text(event, "type") == "call.started"
@@ -134,7 +139,7 @@ impl Worker {
     async fn admitted(
         &self,
         tx: &mut TenantTx,
-        driven: &Driven,
+        driven: &mut Driven,
         entry: Entry,
     ) -> Result<Entry, StoreError> {
         if entry.kind != "call.started" {
@@ -143,7 +148,10 @@ impl Worker {
         let step = format!("call:{}", entry.index().unwrap_or_default());
         let tool = entry.payload.get("tool").and_then(Value::as_str);
         let expected = Amounts { tokens: 0, calls: 1, wall_ms: STEP_MS };
-        Ok(refused(tx, &driven.run, (&step, tool), expected).await?.unwrap_or(entry))
+        let controls = tx.controlled().await?;
+        driven.bound |= controls.0;
+        let instead = refused(tx, &driven.run, (&step, tool), expected, controls).await?;
+        Ok(instead.unwrap_or(entry))
     }
 }
 
@@ -153,7 +161,7 @@ async fn settled(tx: &mut TenantTx, driven: &Driven, entry: &Entry) -> Result<()
     match entry.kind.as_str() {
         "plan.made" => planned(tx, driven, &entry.payload).await,
         "approval.requested" => ask(tx, driven, entry).await,
-        "call.finished" | "call.failed" | "outcome.unknown" => {
+        "call.finished" | "call.failed" | "outcome.unknown" if driven.bound => {
             let step = format!("call:{}", entry.index().unwrap_or_default());
             let ms = entry.payload.get("ms").and_then(Value::as_f64).unwrap_or_default();
             let used = Amounts { tokens: 0, calls: 1, wall_ms: whole(ms) };
@@ -182,7 +190,9 @@ async fn planned(tx: &mut TenantTx, driven: &Driven, payload: &Value) -> Result<
     }
     let (read, written) = (count("prompt_tokens"), count("decoded_tokens"));
     let used = Amounts { tokens: read + written, calls: 0, wall_ms: whole(ms) };
-    tx.settle(run, ("plan", None), used).await?;
+    if driven.bound {
+        tx.settle(run, ("plan", None), used).await?;
+    }
     let calls = i32::try_from(calls).unwrap_or(i32::MAX);
     tx.record_usage(run, calls, read, written, ms).await
 }

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use agents::run::MAX_RETRIES;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -112,6 +113,10 @@ struct Driven {
     tenant: Arc<Tenant>,
     run: Run,
     status: Status,
+    /// Whether steps may hold reservations.
+    bound: bool,
+    /// When the last event was written that was there at the claim.
+    still_since: Option<Timestamp>,
 }
 
 impl Worker {
@@ -162,11 +167,15 @@ impl Worker {
         let mut tx = self.store.begin(lease.tenant).await?;
         let tenant = Arc::new(tx.tenant().await?);
         let run = tx.get_run(lease.run).await?;
-        let mut journal: Vec<Value> =
-            tx.events(lease.run, 0).await?.into_iter().map(|event| event.payload).collect();
+        let events = tx.events(lease.run, 0).await?;
+        let still_since = events.last().map(|event| event.created_at);
+        let mut journal: Vec<Value> = events.into_iter().map(|event| event.payload).collect();
+        // A reservation is gone with its budget, so where there is none nothing is to be settled.
+        let (bound, switched) = tx.controlled().await?;
         drop(tx);
-        let mut driven = Driven { lease, tenant, status: run.status, run };
-        if let Some(entry) = self.barred(&driven, &journal).await? {
+        let mut driven = Driven { lease, tenant, status: run.status, run, bound, still_since };
+        let controlled = bound || switched;
+        if let Some(entry) = self.barred(&driven, &journal, controlled).await? {
             return self.append(&mut driven, entry).await.map(drop);
         }
         let until = Instant::now() + self.rules.run;
@@ -185,7 +194,7 @@ impl Worker {
             let step = match self.step(&driven, journal).await {
                 Waited::Lost => return Ok(()),
                 Waited::Broke(code, message) => {
-                    let entry = before.after_break(code, message);
+                    let entry = before.after_break(code, &message);
                     return self.append(&mut driven, entry).await.map(drop);
                 }
                 Waited::Stepped(back, step) => {
@@ -215,11 +224,15 @@ impl Worker {
         &self,
         driven: &Driven,
         journal: &[Value],
+        controlled: bool,
     ) -> Result<Option<Entry>, StoreError> {
         let lease = &driven.lease;
         if lease.attempt > 1 {
             let events = i64::try_from(journal.len()).unwrap_or(i64::MAX);
-            if self.store.note_progress(lease, events).await? > self.rules.attempts {
+            let often = self.store.note_progress(lease, events).await? > self.rules.attempts;
+            let still =
+                driven.still_since.map_or(0, |at| Timestamp::now().as_second() - at.as_second());
+            if often && u64::try_from(still).unwrap_or(0) > self.rules.stuck.as_secs() {
                 let message = format!(
                     "the server stopped {} times over this step of the run; see its log",
                     self.rules.attempts
@@ -227,7 +240,7 @@ impl Worker {
                 return Ok(Some(Entry::failed("abandoned", message)));
             }
         }
-        self.gate(driven, journal).await
+        if controlled { self.gate(driven, journal).await } else { Ok(None) }
     }
 
     /// Returns how a run ends that used up its events or its time.
@@ -321,7 +334,7 @@ impl Situation {
     }
 
     /// What follows on a step that broke: another try, or the end.
-    fn after_break(&self, code: &str, message: String) -> Entry {
+    fn after_break(&self, code: &str, message: &str) -> Entry {
         if self.tries >= MAX_RETRIES {
             return Entry::failed(
                 code,

@@ -22,8 +22,12 @@ pub struct Rules {
     pub run: Duration,
     /// Most events of a journal.
     pub events: usize,
-    /// Claims without a new event after which a run that keeps killing its servers is given up.
+    /// Claims without a new event after which a run that keeps killing its servers is given up, once
+    /// it has stood still for [`Rules::stuck`] as well. A server that is killed for other reasons takes
+    /// the runs of that moment with it, again and again where it lives shorter than a plan takes.
     pub attempts: i32,
+    /// Least time without a new event before a run is given up.
+    pub stuck: Duration,
     /// Wait before the first further try; each one after it waits twice as long, ±20 %.
     pub backoff: Duration,
 }
@@ -36,7 +40,8 @@ impl Default for Rules {
             step: Duration::from_mins(1),
             run: Duration::from_mins(10),
             events: 200,
-            attempts: 5,
+            attempts: 20,
+            stuck: Duration::from_mins(30),
             backoff: Duration::from_secs(1),
         }
     }

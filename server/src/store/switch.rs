@@ -114,6 +114,21 @@ impl TenantTx {
         rows.into_iter().map(read).collect()
     }
 
+    /// Tells whether the joint venture has a budget, and whether it ever set a switch. Most have
+    /// neither, and then a step asks no further.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn controlled(&mut self) -> Result<(bool, bool), StoreError> {
+        Ok(sqlx::query_as(
+            "select exists (select from budget where tenant_id = $1),
+                    exists (select from kill_switch where tenant_id = $1)",
+        )
+        .bind(self.tenant)
+        .fetch_one(&mut *self.tx)
+        .await?)
+    }
+
     /// Returns the switch that stops a call, or a plan where no tool is named.
     ///
     /// # Errors

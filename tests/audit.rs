@@ -33,7 +33,24 @@ async fn an_export_is_checked_offline_and_the_first_touched_link_is_named() {
     let text = exported(&client).await;
     let other = exported(&Client::of(&server, "gaming")).await;
     assert!(!other.contains("200,000") && !other.contains("run.ended"), "another's runs are in it");
+    let archive = folder.path().with_file_name("exit.zip");
+    let made =
+        output(&data, &["audit", "archive", "demo-finance", "--out", archive.to_str().unwrap()]);
+    assert!(made.status.success(), "{made:?}");
     assert_eq!(server.stop(), Some(0));
+    let read = |name: &str| {
+        let mut zip = zip::ZipArchive::new(std::fs::File::open(&archive).unwrap()).unwrap();
+        std::io::read_to_string(zip.by_name(name).unwrap()).unwrap()
+    };
+    assert!(
+        read("tables/run.ndjson").contains("200,000") && read("audit.ndjson").contains("run.ended")
+    );
+    let keys = read("tables/api_key.ndjson");
+    assert!(keys.contains("label") && !keys.contains("\"hash\""), "{keys}");
+    assert!(
+        !read("tables/tenant.ndjson").contains("demo-gaming"),
+        "another joint venture is in it"
+    );
 
     let file = folder.path().with_file_name("audit.ndjson");
     let verify = |text: &str, more: &[&str]| {

@@ -108,7 +108,8 @@ fn unverified(token: &str) -> Option<Claim> {
 /// Opens a link: returns what it says and a transaction of its joint venture.
 ///
 /// # Errors
-/// `not_found` ⇐ a token that is malformed, expired, or not signed by this server, alike.
+/// `not_found` ⇐ a token that is malformed, expired, not signed by this server, or of somebody who may
+/// not act any more, alike.
 pub async fn open(
     store: &Store,
     token: &str,
@@ -122,7 +123,9 @@ pub async fn open(
     // A tenant that does not exist has no row and gets no key.
     tx.tenant().await.map_err(|_| lost())?;
     let key = tx.link_key().await?;
-    let claim = read(token, &key, now).ok_or_else(lost)?;
+    let mut claim = read(token, &key, now).ok_or_else(lost)?;
+    let role = super::role_now(&mut tx, &claim.actor, &claim.role).await.ok().flatten();
+    claim.role = role.ok_or_else(lost)?;
     Ok((claim, tx))
 }
 

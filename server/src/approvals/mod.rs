@@ -17,7 +17,7 @@ use crate::agent::Agents;
 use crate::auth::Key;
 use crate::error::Problem;
 use crate::input::checked_reason;
-use crate::store::{Approval, Noted, RunId, Session, Status, StoreError, TenantTx, Vote};
+use crate::store::{Approval, Noted, RunId, Session, Standing, Status, StoreError, TenantTx, Vote};
 
 /// Who decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +108,23 @@ fn fills(role: &str, wanted: &[String]) -> bool {
     }
 }
 
+/// Returns the role in which an actor may act now; `None` once the member is disabled or the key has
+/// ended. A right that was lent, or put into a link, lasts no longer than that of who gave it.
+async fn role_now(tx: &mut TenantTx, actor: &str, role: &str) -> Result<Option<String>, Problem> {
+    match actor.split_once(':').map(|(kind, id)| (kind, id.parse::<Uuid>())) {
+        Some(("member", Ok(id))) => {
+            let member = tx.member(id).await?;
+            let active = member.standing == Standing::Active;
+            Ok(active.then(|| member.role.name().to_owned()))
+        }
+        Some(("key", Ok(id))) => {
+            let ended = matches!(tx.key(id).await?.state(), "revoked" | "expired");
+            Ok((!ended).then(|| role.to_owned()))
+        }
+        _ => Ok(Some(role.to_owned())),
+    }
+}
+
 /// Returns whose right the decider uses: their own, or that of somebody who gave it to them.
 async fn authority(
     tx: &mut TenantTx,
@@ -124,8 +141,9 @@ async fn authority(
         return Ok((decider.id.clone(), decider.role.clone()));
     }
     for given in tx.delegations(Some(&decider.id)).await? {
-        if may(&given.giver_role) && given.giver != asker {
-            return Ok((given.giver, given.giver_role));
+        let Some(role) = role_now(tx, &given.giver, &given.giver_role).await? else { continue };
+        if may(&role) && given.giver != asker {
+            return Ok((given.giver, role));
         }
     }
     let wanted = match asked.roles.as_slice() {

@@ -1,12 +1,14 @@
 //! `tessera audit`: exports the chain of a joint venture, checks an export offline, and erases.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::PathBuf;
 
 use agents::audit::Verifier;
 use clap::Subcommand;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
 
 use super::admin::find;
 use super::open::open;
@@ -35,6 +37,15 @@ pub(super) enum AuditCommand {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Write everything that a joint venture has as one archive: its tables without secrets, and its
+    /// audit chain.
+    Archive {
+        /// Name of the joint venture.
+        tenant: String,
+        /// Zip file to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Erase what the ended runs say that mention a person; hashes, times and decisions stay.
     Erase {
         /// Name of the joint venture.
@@ -60,6 +71,7 @@ pub(super) async fn audit(config: &Config, command: AuditCommand) -> Result<(), 
     match command {
         AuditCommand::Verify { file, head } => verify(&file, head.as_deref()),
         AuditCommand::Export { tenant, out } => write(config, &tenant, &out).await,
+        AuditCommand::Archive { tenant, out } => archive(config, &tenant, &out).await,
         AuditCommand::Erase { tenant, subject, reason } => {
             if subject.trim().chars().count() < 3 {
                 return Err(CliError::Input(
@@ -138,4 +150,40 @@ async fn write(config: &Config, slug: &str, out: &PathBuf) -> Result<(), CliErro
     written?;
     opened.close().await?;
     say(format_args!("wrote {}", out.display()))
+}
+
+async fn archive(config: &Config, slug: &str, out: &PathBuf) -> Result<(), CliError> {
+    let opened = open(config, false).await?;
+    let mut tx = opened.store.begin(find(&opened.store, slug).await?).await?;
+    let mut zip = ZipWriter::new(BufWriter::new(std::fs::File::create(out)?));
+    let options = SimpleFileOptions::default();
+    let mut rows = 0;
+    for table in tx.archive_tables().await? {
+        zip.start_file(format!("tables/{table}.ndjson"), options).map_err(broken_zip)?;
+        rows += tx.archive_rows(&table, |row| writeln!(zip, "{row}")).await?;
+    }
+    zip.start_file("audit.ndjson", options).map_err(broken_zip)?;
+    let (sender, mut pieces) = mpsc::channel::<Piece>(4);
+    let exported = async {
+        let done = export(&mut tx, &sender).await;
+        drop(sender);
+        done
+    };
+    let written = async {
+        while let Some(piece) = pieces.recv().await {
+            zip.write_all(&piece?)?;
+        }
+        Ok::<(), std::io::Error>(())
+    };
+    let (exported, written) = tokio::join!(exported, written);
+    drop(tx);
+    exported?;
+    written?;
+    zip.finish().map_err(broken_zip)?.flush()?;
+    opened.close().await?;
+    say(format_args!("wrote {}: {rows} rows and the audit chain", out.display()))
+}
+
+fn broken_zip(error: zip::result::ZipError) -> CliError {
+    CliError::Io(std::io::Error::other(error))
 }

@@ -64,6 +64,9 @@ struct LinkPage {
 async fn ask_of(state: &AppState, tx: &mut TenantTx, approval: &Approval) -> Result<Ask, Problem> {
     let pack = tx.tenant().await?.pack;
     let tools = Tools::of(state.agents.get(&pack).map(|agent| agent.pack().as_ref()));
+    // A rule that was added since holds as well.
+    let needed = tx.approvers_needed(&approval.tool, &approval.arguments).await?;
+    let approval = &Approval { needed: approval.needed.max(needed), ..approval.clone() };
     let mut ask = Ask::of(approval, &[], tools);
     ask.request = tx.get_run(approval.run_id).await?.request;
     let votes = tx.votes(approval.id).await?;

@@ -9,6 +9,7 @@
 //! then needs no database.
 
 mod approval;
+mod archive;
 mod audit;
 mod backup;
 mod budget;

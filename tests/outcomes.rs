@@ -40,6 +40,8 @@ async fn a_demo_tells_the_whole_story_and_its_statements_hold_offline() {
         assert_eq!(kinds, ["statement", "credit_note", "statement", "statement"]);
         assert_eq!(client.get("/v1/disputes").await.1["disputes"][0]["state"], "settled");
     }
+    let chain = Client::of(&server, "energy").get("/v1/audit?q=statement.made").await.1;
+    assert_eq!(chain["entries"].as_array().unwrap().len(), 3, "{chain}");
     offline(&folder, &server).await;
     pages(&server).await;
 }

@@ -1,7 +1,7 @@
 //! Outcomes of a joint venture: experiments and what they say, what runs cost, and what the parties
 //! owe each other. The rules are in [`agents::outcome`]; here they meet the store.
 //!
-//! Every change passes [`note`], so that an audit chain has one place to join.
+//! Every change passes [`note`], which joins it to the audit chain.
 
 pub mod api;
 pub mod demo;
@@ -9,7 +9,7 @@ pub mod ledger;
 pub mod ledger_api;
 pub mod pdf;
 
-use agents::outcome::design::{Design, Method};
+use agents::outcome::design::{Design, Method, sha256};
 use agents::outcome::readout::{Observation, ReadOut, read_out};
 use agents::pack::Kpi;
 use axum::http::StatusCode;
@@ -17,12 +17,13 @@ use jiff::{SignedDuration, Timestamp, TimestampRound, Unit};
 use serde_json::{Value, json};
 
 use crate::error::Problem;
-use crate::store::{Experiment, Received, StoreError, TenantTx};
+use crate::store::{Experiment, Noted, Received, StoreError, TenantTx};
 
 /// Most units or observations of one call.
 pub const MOST: usize = 10_000;
 
-/// Notes what happened, in the journal of outcomes.
+/// Notes what happened: in full in the journal of outcomes, and by its hash in the audit chain, which
+/// holds nothing of what contracts and disputes say.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -32,7 +33,9 @@ pub async fn note(
     payload: &Value,
     by: &str,
 ) -> Result<(), StoreError> {
-    tx.note_outcome(kind, payload, by).await
+    let seq = tx.note_outcome(kind, payload, by).await?;
+    let detail = json!({ "outcome_event": seq, "payload_sha256": sha256(payload) });
+    tx.note(&Noted { kind, subject: by, detail, ..Noted::default() }).await.map(drop)
 }
 
 fn conflict(code: &'static str, detail: impl Into<String>) -> Problem {

@@ -104,7 +104,7 @@ pub struct OutcomeEvent {
 }
 
 impl TenantTx {
-    /// Appends to the journal of outcomes.
+    /// Appends to the journal of outcomes and returns the number of the event.
     ///
     /// # Errors
     /// [`StoreError::Database`].
@@ -113,23 +113,23 @@ impl TenantTx {
         kind: &str,
         payload: &Value,
         by: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<i64, StoreError> {
         // One writer of a joint venture's journal at a time, until the transaction ends.
         sqlx::query("select pg_advisory_xact_lock(hashtextextended($1::text, 9))")
             .bind(self.tenant)
             .execute(&mut *self.tx)
             .await?;
-        sqlx::query(
+        Ok(sqlx::query_scalar(
             "insert into outcome_event (tenant_id, seq, type, payload, by_whom)
-             select $1, coalesce(max(seq), 0) + 1, $2, $3, $4 from outcome_event where tenant_id = $1",
+             select $1, coalesce(max(seq), 0) + 1, $2, $3, $4 from outcome_event where tenant_id = $1
+             returning seq",
         )
         .bind(self.tenant)
         .bind(kind)
         .bind(payload)
         .bind(by)
-        .execute(&mut *self.tx)
-        .await?;
-        Ok(())
+        .fetch_one(&mut *self.tx)
+        .await?)
     }
 
     /// Returns the newest events of the journal of outcomes, newest first.

@@ -29,4 +29,5 @@ mod settings;
 mod startup;
 mod support;
 mod tenancy;
+mod webhook_pages;
 mod webhooks;

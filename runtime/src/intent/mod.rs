@@ -118,7 +118,8 @@ impl Intents {
                 |e: Labelled<'a>| Sample { counts: counts(e.text), labels: e.labels.into() };
             (name.to_owned(), examples.into_iter().map(sample).collect())
         });
-        Self { domains: fitted(samples.collect(), OF_REQUESTS, seed) }
+        let samples: Vec<_> = samples.collect();
+        Self { domains: fitted(&samples, OF_REQUESTS, seed) }
     }
 
     /// Fits classifiers for the references and for the choices of each call of each domain. The same examples in the same
@@ -146,9 +147,13 @@ impl Intents {
                 call.push(Sample { counts, labels: labels.to_vec().into() });
             }
         }
-        let mut domains = fitted(by_call.into_iter().collect(), OF_REFERENCES, seed);
-        domains.extend(fitted(by_domain.into_iter().collect(), OF_NAMES, seed));
-        domains.extend(fitted(choices.into_iter().collect(), OF_CHOICES, seed));
+        let mut domains = BTreeMap::new();
+        for (samples, size) in
+            [(by_call, OF_REFERENCES), (by_domain, OF_NAMES), (choices, OF_CHOICES)]
+        {
+            let samples: Vec<_> = samples.into_iter().collect();
+            domains.extend(fitted(&samples, size, seed));
+        }
         Self { domains }
     }
 
@@ -193,7 +198,7 @@ impl Intents {
 
 /// Fits one classifier for each name, on all cores.
 fn fitted(
-    samples: Vec<(String, Vec<Sample<'_>>)>,
+    samples: &[(String, Vec<Sample<'_>>)],
     size: Size,
     seed: u64,
 ) -> BTreeMap<String, Domain> {

@@ -29,5 +29,6 @@ mod settings;
 mod startup;
 mod support;
 mod tenancy;
+mod walls;
 mod webhook_pages;
 mod webhooks;

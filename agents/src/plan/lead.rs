@@ -216,8 +216,8 @@ mod tests {
         let schema = json!({"properties": {"kwh": {"type": "number"}, "rate": {"type": "number"}},
                             "required": ["kwh"]});
         let args = args_of(&schema);
-        let (kwh, rate): (&[(&str, f32)], &[(&str, f32)]) =
-            (&[("/lines/*/kwh", 0.9)], &[("/lines/*/rate", 0.9)]);
+        let kwh = [("/lines/*/kwh", 0.9)].as_slice();
+        let rate = [("/lines/*/rate", 0.9)].as_slice();
         let row = |a, b| vec![("kwh".to_owned(), a), ("rate".to_owned(), b)];
         let two = leads(&[(1, kwh), (2, rate), (3, &[]), (4, rate), (5, kwh)]);
         assert_eq!(two.rows("/lines", &args), Some(vec![row(1, 2), row(5, 4)]));

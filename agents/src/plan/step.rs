@@ -268,7 +268,7 @@ impl<'a> Offer<'a> {
         let fields = self.fields.iter().filter(|field| field.fills(slot, self.locale));
         // The first of many is meant only where the request has nothing better.
         let stated = !fit.is_empty();
-        let fields = fields.filter(|field| !single && !(stated && field.is_of_many()));
+        let fields = fields.filter(|field| !(single || stated && field.is_of_many()));
         let fields: Vec<String> = fields.map(Field::reference).collect();
         // "And with that payment": what an earlier call gives goes before a value that nothing in the
         // request puts here.

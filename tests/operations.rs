@@ -194,7 +194,7 @@ async fn every_operation_is_served_asks_for_a_key_and_answers_a_problem_with_a_r
     let client = Client::of(&server, "finance");
     assert_eq!(client.get("/v1/openapi.json").await.1, *DOCUMENT);
     for one in OPERATIONS {
-        let path = one.path.replace('{', "").replace('}', "");
+        let path = one.path.replace(['{', '}'], "");
         let method = one.method.to_uppercase().parse().unwrap();
         let call = client.http.request(method, format!("{}{path}", client.base)).send();
         let answer = call.await.unwrap();

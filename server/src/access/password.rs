@@ -127,7 +127,7 @@ fn is_common(lower: &str) -> bool {
 /// Returns the shortest text of which this one is a repetition.
 fn unit(text: &str) -> &str {
     let fits = |length: &usize| {
-        text.len() % length == 0
+        text.len().is_multiple_of(*length)
             && text.get(..*length).is_some_and(|unit| unit.repeat(text.len() / length) == text)
     };
     let length = (1..text.len()).find(fits).unwrap_or(text.len());
@@ -142,7 +142,7 @@ fn unit(text: &str) -> &str {
 pub fn checked_password(password: &str, names: &[&str]) -> Result<(), Problem> {
     let weak = |detail: String| Err(Problem::invalid("weak_password", detail));
     let length = password.chars().count();
-    if length < MIN_PASSWORD || length > MAX_PASSWORD {
+    if !(MIN_PASSWORD..=MAX_PASSWORD).contains(&length) {
         return weak(format!(
             "the password has {length} characters; take {MIN_PASSWORD} to {MAX_PASSWORD}, for example four words that do not belong together"
         ));

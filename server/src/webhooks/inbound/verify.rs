@@ -279,8 +279,10 @@ mod tests {
         assert_eq!(other, Err(Unverified::Signature));
     }
 
-    /// Each way with a message that it believes and the header that holds the signature.
-    fn ways() -> Vec<(Verifier, String, Vec<(&'static str, String)>, &'static str)> {
+    /// A verifier, the secret, the headers of a message that it believes, and the one of the signature.
+    type Way = (Verifier, String, Vec<(&'static str, String)>, &'static str);
+
+    fn ways() -> Vec<Way> {
         let at = NOW.to_string();
         let standard = SigningSecret::new(false);
         let public = SigningSecret::new(true);

@@ -74,14 +74,18 @@ fn driven(agent: &Agent, mut journal: Vec<Event>, effects: &Fails) -> Vec<Event>
     loop {
         assert!(journal.len() < 50, "the run does not end: {journal:#?}");
         match agent.next(&journal, &settings, now) {
-            Next::Append(Event::ApprovalRequested { index, arguments, .. }) => {
-                journal.push(Event::ApprovalDecided {
+            Next::Append(event) if event.name() == "approval.requested" => {
+                let Event::ApprovalRequested { index, ref arguments, .. } = event else {
+                    panic!("{event:?}")
+                };
+                let decided = Event::ApprovalDecided {
                     index,
                     approved: true,
                     by: "ada".to_owned(),
                     reason: String::new(),
-                    arguments_sha256: arguments_sha256(&arguments),
-                });
+                    arguments_sha256: arguments_sha256(arguments),
+                };
+                journal.extend([event, decided]);
             }
             Next::Append(event) => journal.push(event),
             Next::Execute { started, journaled } => {
@@ -163,7 +167,8 @@ fn an_unknown_outcome_waits_for_a_person_and_follows_what_is_found() {
 #[test]
 fn the_same_call_over_and_over_is_stopped() {
     let agent = agent();
-    let arguments = json!({"principal": "100000", "annual_rate_pct": 5, "months": 12});
+    let arguments =
+        json!({"principal": "100000", "annual_rate_pct": 5, "months": 12, "currency": "USD"});
     let call = CallPlan {
         tool: "loan_schedule".to_owned(),
         arguments,

@@ -8,7 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
 use clap::Parser;
 use serde_json::Value;
-use server::access::isolation::{Report, Served, Side, fitting_body, served, test};
+use server::access::isolation::{Report, Served, Side, fitting_body, query_of, served, test};
 use server::access::{Access, Origin, Role, SCOPES};
 use server::agent::Agents;
 use server::config::Config;
@@ -117,6 +117,7 @@ async fn session(store: &Store, tenant: TenantId, scopes: Option<&[&str]>) -> (S
 }
 
 async fn a_key_without_scopes_is_refused_everywhere(world: &World, router: &Router) {
+    let mut wrongly = Vec::new();
     let bare = format!("Bearer {}", key(&world.store, world.one, &[]).await);
     let wrong = "Bearer tsk_nonsense";
     for (method, route, path) in filled(router, "/v1/", "one") {
@@ -135,6 +136,7 @@ async fn a_key_without_scopes_is_refused_everywhere(world: &World, router: &Rout
         };
         let body = body.replace("$member_id", &world.one.to_string());
         let kind = ("content-type", "application/json");
+        let path = format!("{path}{}", query_of(&route.path));
         for (authorization, status, code) in [
             (None, 401, "unauthorized"),
             (Some(wrong), 401, "unauthorized"),
@@ -149,17 +151,19 @@ async fn a_key_without_scopes_is_refused_everywhere(world: &World, router: &Rout
             with.extend(authorization.map(|value| ("authorization", value)));
             let told = send(router, &method, &path, &with, &body).await;
             let problem: Value = serde_json::from_str(&told.text).unwrap_or_default();
-            assert_eq!(
-                (told.status, problem["code"].as_str()),
-                (status, Some(code)),
-                "{method} {} with {authorization:?}: {}",
-                route.path,
-                told.text
-            );
-            assert_eq!(told.headers["content-type"], "application/problem+json");
+            let kind = told.headers.get("content-type").and_then(|v| v.to_str().ok());
+            let right = (told.status, problem["code"].as_str()) == (status, Some(code))
+                && kind == Some("application/problem+json");
+            if !right {
+                wrongly.push(format!("{method} {} for {status}: {}", route.path, told.text));
+            }
         }
     }
+    assert!(wrongly.is_empty(), "{wrongly:#?}");
 }
+
+/// Every field that any form has, so that only the token or the right is missing.
+const FIELDS: &str = "request=x&decision=approve&reason=&verdict=accepted&source=api&level=none&do=invite&role=owner&login=x&label=x&current=x&password=x&again=x&id=x&version=1&on=true&minutes=1&what=jv&off=true&why=x&item=x&name=x&cron=x&change=on&compute=1&wage=1&remote=x&prompt=1&decoded=1&observations=x&answer=x&url=x&outcome=happened&found=x&kind=standard&verifier=standard&template=x&mapping=x&index=0&call=0&amount=1";
 
 /// Forms of people who are not signed in yet, and so have no token.
 const WITHOUT_SESSION: [&str; 3] = ["/login", "/join", "/decide/{token}"];
@@ -167,7 +171,7 @@ const WITHOUT_SESSION: [&str; 3] = ["/login", "/join", "/decide/{token}"];
 async fn every_form_of_another_site_is_refused(world: &World, router: &Router) {
     let (cookie, csrf) = session(&world.store, world.one, None).await;
     let form = ("content-type", "application/x-www-form-urlencoded");
-    let mut tried = 0;
+    let (mut tried, mut wrongly) = (0, Vec::new());
     for (method, route, path) in filled(router, "/", "one") {
         if route.path.starts_with("/v1/") || matches!(method.as_str(), "GET" | "HEAD") {
             continue;
@@ -191,26 +195,24 @@ async fn every_form_of_another_site_is_refused(world: &World, router: &Router) {
         if WITHOUT_SESSION.contains(&route.path.as_str()) {
             continue;
         }
-        // Every field that any form has, so that only the token is missing or wrong.
-        let fields = "request=x&decision=approve&reason=&verdict=accepted&source=api&level=none&do=x&role=x&login=x&label=x&current=x&password=x&again=x&id=x&version=1&on=true&minutes=1";
         for token in ["", "csrf=x&", "csrf=&"] {
             let with =
                 [&own[..], &[("sec-fetch-site", "same-origin"), ("origin", "http://tessera")]]
                     .concat();
-            let told = send(router, &method, &path, &with, &format!("{token}{fields}")).await;
-            assert!(
-                told.status == 403 || token.is_empty() && told.status == 422,
-                "{method} {} with `{token}`: {} {}",
-                route.path,
-                told.status,
-                told.text
-            );
+            let told = send(router, &method, &path, &with, &format!("{token}{FIELDS}")).await;
+            if !(told.status == 403 || token.is_empty() && told.status == 422) {
+                let path = &route.path;
+                wrongly
+                    .push(format!("{method} {path} with `{token}`: {} {}", told.status, told.text));
+            }
         }
     }
     assert!(tried > 10, "{tried} forms");
+    assert!(wrongly.is_empty(), "{wrongly:#?}");
 }
 
 async fn a_viewer_changes_nothing_on_any_page(world: &World, router: &Router) {
+    let mut wrongly = Vec::new();
     let (cookie, csrf) = session(&world.store, world.one, Some(&["runs:read"])).await;
     for (method, route, path) in filled(router, "/jv/", "one") {
         let ends = ["/jv/{slug}/access/sessions/{session}", "/jv/{slug}/access/password"];
@@ -218,20 +220,17 @@ async fn a_viewer_changes_nothing_on_any_page(world: &World, router: &Router) {
         if method == "GET" || ends.contains(&route.path.as_str()) {
             continue;
         }
-        let body = format!(
-            "csrf={csrf}&request=x&decision=approve&reason=&verdict=accepted&source=api&level=none&do=invite&role=owner&login=x&label=x&version=1&on=true"
-        );
+        let body = format!("csrf={csrf}&{FIELDS}");
         let with =
             [("cookie", cookie.as_str()), ("content-type", "application/x-www-form-urlencoded")];
         let told = send(router, &method, &path, &with, &body).await;
-        assert!(
-            told.status == 403 && told.text.contains("lacks the scope"),
-            "{method} {}: {} {}",
-            route.path,
-            told.status,
-            told.text
-        );
+        // A file comes with a form of its own kind, in which this token is not found.
+        let told_why = told.text.contains("lacks the scope") || route.path == "/jv/{slug}/datasets";
+        if told.status != 403 || !told_why {
+            wrongly.push(format!("{method} {}: {} {}", route.path, told.status, told.text));
+        }
     }
+    assert!(wrongly.is_empty(), "{wrongly:#?}");
 }
 
 async fn every_answer_carries_the_headers(router: &Router, secure: bool) {
@@ -288,9 +287,9 @@ const SHARED: [&str; 2] = ["GET /v1/packs/{pack}/tools", "POST /v1/agents/{agent
 fn assert_held(report: &Report) {
     let leaks: Vec<_> = report.leaks().collect();
     assert!(leaks.is_empty(), "{leaks:#?}");
-    for what in report.unreached() {
-        assert!(SHARED.contains(&what), "{what} was tried, but nothing there could have leaked");
-    }
+    let all = report.unreached().into_iter();
+    let unreached: Vec<&str> = all.filter(|what| !SHARED.contains(what)).collect();
+    assert!(unreached.is_empty(), "tried, but nothing there could have leaked: {unreached:#?}");
 }
 
 #[tokio::test]
@@ -309,9 +308,7 @@ async fn no_route_and_no_table_shows_one_tenant_anything_of_another_and_a_droppe
     }
     let one = Side::of(&world.store, world.one, "").await.unwrap();
     let two = Side::of(&world.store, world.two, "").await.unwrap();
-    let report = test(&world.store, &router, &one, &two, true).await.unwrap();
-    assert_held(&report);
-    assert!(report.tries() > 500, "{} tries", report.tries());
+    assert_held(&test(&world.store, &router, &one, &two, false).await.unwrap());
 
     let mut owner = world.raw(&world.address.owner).await;
     for (breach, repair, named) in [
@@ -338,6 +335,10 @@ async fn no_route_and_no_table_shows_one_tenant_anything_of_another_and_a_droppe
     }
     owner.close().await.unwrap();
     assert_held(&test(&world.store, &router, &one, &two, false).await.unwrap());
+    // Last, since some routes make something of every name that they are called with.
+    let report = test(&world.store, &router, &one, &two, true).await.unwrap();
+    assert_held(&report);
+    assert!(report.tries() > 500, "{} tries", report.tries());
     for side in [&one, &two] {
         side.retire(&world.store).await.unwrap();
     }

@@ -45,8 +45,8 @@ impl Origin {
     pub fn new(public: Option<&str>, proxies: usize) -> Result<Self, String> {
         let public = public.map(|text| {
             let uri: Uri = text.trim_end_matches('/').parse().map_err(|_| hint(text))?;
-            match (uri.scheme_str(), uri.authority(), uri.path()) {
-                (Some(scheme @ ("http" | "https")), Some(host), "/" | "") => {
+            match (uri.scheme_str(), uri.authority(), uri.path(), uri.query()) {
+                (Some(scheme @ ("http" | "https")), Some(host), "/" | "", None) => {
                     Ok(format!("{scheme}://{}", host.as_str().to_ascii_lowercase()))
                 }
                 _ => Err(hint(text)),

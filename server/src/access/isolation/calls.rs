@@ -28,6 +28,15 @@ fn body_of(method: &str, path: &str) -> &'static str {
         ("PATCH", "/v1/settings") => r#"{"abstain_below": null}"#,
         ("POST", "/v1/datasets/{id}") => "start,load_kw\n2026-01-01T00:00:00Z,1\n",
         ("POST", "/v1/planners/{id}/shadow") => r#"{"on": true}"#,
+        ("PUT", "/v1/economics/terms") => {
+            r#"{"remote": {"name": "x", "prompt_per_million": "1", "decoded_per_million": "1"}}"#
+        }
+        ("POST", "/v1/webhooks/sources") => {
+            r#"{"name": "isolation", "verifier": {"kind": "standard"}, "mapping": {"request": "x"}}"#
+        }
+        ("POST", "/v1/webhooks/endpoints/{endpoint}/replay") => {
+            r#"{"from": "2026-01-01T00:00:00Z", "failed_only": true}"#
+        }
         ("POST", "/v1/members") => r#"{"login": "isolation", "role": "viewer"}"#,
         ("POST", "/v1/keys") => {
             r#"{"label": "isolation", "scopes": ["runs:read"], "member": "$member_id"}"#
@@ -36,8 +45,18 @@ fn body_of(method: &str, path: &str) -> &'static str {
     }
 }
 
+/// Returns the query of a route that must be told what it is asked for.
+pub fn query_of(path: &str) -> &'static str {
+    match path {
+        "/v1/observations" => "?metric=isolation",
+        "/v1/experiments/{name}/assignments" => "?unit=isolation",
+        _ => "",
+    }
+}
+
 /// Values that a field is tried with, one after the other.
-const VALUES: [&str; 7] = ["\"x\"", "1", "true", "[]", "{}", "\"2026-01-01\"", "null"];
+const VALUES: [&str; 8] =
+    ["\"x\"", "1", "true", "[]", "{}", "\"2026-01-01\"", "\"2026-01-01T00:00:00Z\"", "null"];
 
 /// Returns a body that a route reads: the known one, with the fields that it is told to lack, each of the
 /// first type that is taken. So a route is tried up to where it looks its identifier up, without a case of
@@ -353,7 +372,8 @@ async fn list(
         }
         return Ok(());
     }
-    let answer = call(router, caller, method, &route.path, "").await?;
+    let path = format!("{}{}", route.path, query_of(&route.path));
+    let answer = call(router, caller, method, &path, "").await?;
     trial.tries += 1;
     trial.reached = answer.status.is_success();
     if let Some(found) = shown(&answer, two, &[]) {

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::error::Problem;
 use crate::store::{Store, TenantId};
 
-pub use calls::fitting_body;
+pub use calls::{fitting_body, query_of};
 pub use seed::{PREFIX, Side, subjects};
 pub use served::{Served, served};
 

@@ -33,7 +33,7 @@ pub use lead::Leads;
 pub use planner::{EnginePlanner, PlanError, Planner, Words};
 pub use planning::{Desk, PROMPT_VERSION, Planning, SHORTLIST};
 pub use shortlist::Shortlister;
-pub use step::{END, OTHER_STEPS, Offer, Step};
+pub use step::{END, OTHER_STEPS, Offer, Step, mention_of};
 
 use crate::mention::Mention;
 use crate::pack::Pack;

@@ -254,9 +254,14 @@ impl Planning {
     }
 
     /// Returns what the planner's classifier takes the request to ask for, if it has one.
-    fn asked(&self, planner: &dyn Planner, request: &str, mentions: &[Mention]) -> Option<Asked> {
-        let seen = mention::annotate(request, mentions);
-        let scores = planner.intents(&self.pack.manifest.id, &seen);
+    /// `seen` is the request as the planner sees it.
+    fn asked(
+        &self,
+        planner: &dyn Planner,
+        (request, seen): (&str, &str),
+        mentions: &[Mention],
+    ) -> Option<Asked> {
+        let scores = planner.intents(&self.pack.manifest.id, seen);
         if scores.is_empty() {
             return None;
         }
@@ -268,7 +273,7 @@ impl Planning {
         let mut asked = Asked::of(&scores, nearest)?;
         if asked.has_several() {
             let parts: Vec<Vec<(&str, f32)>> =
-                parts(&seen).map(|part| planner.intents(&self.pack.manifest.id, part)).collect();
+                parts(seen).map(|part| planner.intents(&self.pack.manifest.id, part)).collect();
             asked.order(&parts);
         }
         Some(asked)
@@ -279,19 +284,17 @@ impl Planning {
     fn leads(
         &self,
         planner: &dyn Planner,
-        request: &str,
-        mentions: &[Mention],
+        seen: &str,
         asked: Option<&Asked>,
         cards: &[&Card],
     ) -> Vec<(String, Leads)> {
         if asked.is_some_and(Asked::is_again) {
             return Vec::new();
         }
-        let seen = mention::annotate(request, mentions);
         let of = |card: &&Card| {
             let (pack, call) = (&self.pack.manifest.id, &card.spec.name);
-            let places = planner.places(pack, call, &seen);
-            let choices = planner.choices(pack, call, &seen);
+            let places = planner.places(pack, call, seen);
+            let choices = planner.choices(pack, call, seen);
             Some((call.clone(), Leads::of(places, choices)?))
         };
         cards.iter().filter_map(of).collect()
@@ -309,13 +312,14 @@ impl Planning {
         let locale = Locale { timezone: settings.timezone.clone() };
         let request = request.trim();
         let mentions = mention::find(request, today(&locale, now));
-        let asked = self.asked(planner, request, &mentions);
+        let seen = mention::annotate(request, &mentions);
+        let asked = self.asked(planner, (request, &seen), &mentions);
         let mut cards = match &asked {
             Some(asked) => asked.shown().filter_map(|name| self.desk.card(name)).collect(),
             None => self.desk.shortlist(request, &mentions),
         };
         let mut prompt = Desk::prompt(request, &mentions, &mut cards);
-        let leads = self.leads(planner, request, &mentions, asked.as_ref(), &cards);
+        let leads = self.leads(planner, &seen, asked.as_ref(), &cards);
         let confidence = asked.as_ref().map_or(1.0, |asked| asked.confidence);
         let mut words = Words { confidence, ..Words::default() };
         let (mut calls, mut fields) = (Vec::new(), Vec::new());

@@ -408,7 +408,7 @@ impl<'a> Offer<'a> {
     }
 
     fn mention(&self, reference: &str) -> Option<&Mention> {
-        let id: usize = reference.strip_prefix('$')?.parse().ok()?;
+        let id = mention_of(reference)?;
         self.mentions.iter().find(|mention| mention.id == id)
     }
 
@@ -446,9 +446,14 @@ fn chosen(values: &[String], required: bool, at: At<'_>) -> Option<(bool, Vec<St
     }
 }
 
-/// Returns the number of a reference to a mention; one to an earlier result has none that counts.
+/// Returns the number of the mention that a planner's word points at (`$2`).
+pub fn mention_of(reference: &str) -> Option<usize> {
+    reference.strip_prefix('$')?.parse().ok()
+}
+
+/// As [`mention_of`]; a reference to an earlier result has a number that no mention has.
 fn number(reference: &str) -> usize {
-    reference.strip_prefix('$').and_then(|id| id.parse().ok()).unwrap_or(usize::MAX)
+    mention_of(reference).unwrap_or(usize::MAX)
 }
 
 /// Drops optional arguments that point at a value which another argument already has: one value

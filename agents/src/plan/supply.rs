@@ -10,7 +10,7 @@ use super::Origin;
 use super::arg::{Shape, Slot};
 use super::card::Card;
 use super::lead::Leads;
-use super::step::Offer;
+use super::step::{Offer, mention_of};
 use crate::mention::{Kind, Mention};
 
 /// Probability from which a value among several, or one that the call uses already (`25 kW each way`),
@@ -104,9 +104,7 @@ fn references(said: &Value, taken: &mut Vec<usize>) {
     match said {
         Value::Object(object) => object.values().for_each(|value| references(value, taken)),
         Value::Array(items) => items.iter().for_each(|value| references(value, taken)),
-        Value::String(text) => {
-            taken.extend(text.strip_prefix('$').and_then(|id| id.parse::<usize>().ok()));
-        }
+        Value::String(text) => taken.extend(mention_of(text)),
         _ => {}
     }
 }

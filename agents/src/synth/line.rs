@@ -6,7 +6,7 @@ use runtime::Prompt;
 use serde_json::{Value, json};
 
 use super::Source;
-use crate::plan::{AGAIN, END};
+use crate::plan::{AGAIN, END, mention_of};
 
 /// One training example of the planner.
 #[derive(Debug, Clone)]
@@ -102,8 +102,8 @@ impl Called {
                 items.iter().for_each(|v| self.collect(v, &format!("{place}/*")));
             }
             Value::String(text) if text.starts_with('#') => {}
-            Value::String(text) => match text.strip_prefix('$').map(str::parse::<usize>) {
-                Some(Ok(id)) => note(self.places.entry(id).or_default(), place.to_owned()),
+            Value::String(text) => match mention_of(text) {
+                Some(id) => note(self.places.entry(id).or_default(), place.to_owned()),
                 _ => note(&mut self.choices, format!("{place}={text}")),
             },
             Value::Bool(flag) => note(&mut self.choices, format!("{place}={flag}")),

@@ -6,6 +6,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
+mod int8;
+mod tiles;
 
 use gemm::Parallelism;
 use pulp::{Arch, Simd, WithSimd};

@@ -1,7 +1,8 @@
-//! Shape of a planner: the fields of a Hugging Face `config.json` for `Qwen3MoeForCausalLM`.
+//! Shape of a planner: the fields of a Hugging Face `config.json`, of `Qwen3MoeForCausalLM` and of the other
+//! mixture-of-experts families that run here.
 //!
 //! The same file is read by `transformers`, llama.cpp's converter and vLLM, so the planners trained
-//! here run there and open checkpoints of that family run here.
+//! here run there and open checkpoints of these families run here.
 
 use std::path::Path;
 
@@ -22,7 +23,9 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The checkpoint belongs to another architecture.
-    #[error("model_type `{0}` is not supported; convert the checkpoint to `qwen3_moe`")]
+    #[error(
+        "model_type `{0}` is not supported; those that run are qwen3_moe, qwen2_moe, mixtral, granitemoe and olmoe"
+    )]
     ModelType(String),
     /// A field asks for something the decoder does not do.
     #[error("`{field}` is not supported: {reason}")]
@@ -34,16 +37,45 @@ pub enum ConfigError {
     },
 }
 
+/// What the families of checkpoints differ in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Norms of each query and key head; what is trained here.
+    Qwen3Moe,
+    /// Biases on queries, keys and values, and an expert that every token passes behind a gate.
+    Qwen2Moe,
+    /// Neither norms nor biases; the chosen experts' weights sum to one.
+    Mixtral,
+    /// As Mixtral, with constant multipliers on embedding, attention, residuals and logits.
+    GraniteMoe,
+    /// Norms over all query heads and over all key heads at once.
+    Olmoe,
+}
+
+impl Family {
+    /// By `model_type`.
+    pub fn of(model_type: &str) -> Option<Self> {
+        Some(match model_type {
+            "qwen3_moe" => Self::Qwen3Moe,
+            "qwen2_moe" => Self::Qwen2Moe,
+            "mixtral" => Self::Mixtral,
+            "granitemoe" => Self::GraniteMoe,
+            "olmoe" => Self::Olmoe,
+            _ => return None,
+        })
+    }
+}
+
 /// Shape of a mixture-of-experts decoder, by the names of Hugging Face.
 ///
 /// # Source
-/// `transformers`, `configuration_qwen3_moe.py`.
+/// `transformers`, `configuration_{qwen3_moe,qwen2_moe,mixtral,granitemoe,olmoe}.py`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MoeConfig {
     /// Classes that can load the checkpoint; kept so that an exported file loads elsewhere.
     #[serde(default = "default_architectures")]
     pub architectures: Vec<String>,
-    /// Always `qwen3_moe`.
+    /// Name of the [`Family`].
     #[serde(default = "default_model_type")]
     pub model_type: String,
     /// Width of the residual stream.
@@ -57,7 +89,8 @@ pub struct MoeConfig {
     /// Width of one head; even.
     #[serde(default)]
     pub head_dim: usize,
-    /// Inner width of one expert.
+    /// Inner width of one expert; families without dense layers write it as `intermediate_size`.
+    #[serde(default)]
     pub moe_intermediate_size: usize,
     /// Experts of a sparse layer; `transformers` 5 writes it as `num_local_experts`.
     #[serde(alias = "num_local_experts")]
@@ -105,6 +138,27 @@ pub struct MoeConfig {
     /// Rotary settings of newer `transformers`; only type `default`. Its base wins over `rope_theta`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rope_parameters: Option<serde_json::Value>,
+    /// Inner width of the expert that every token passes; 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shared_expert_intermediate_size: usize,
+    /// Length of the attention window of families that have one whenever it is set; only absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sliding_window: Option<usize>,
+    /// Bound on queries, keys and values; only absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_qkv: Option<f64>,
+    /// What embeddings are multiplied with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding_multiplier: Option<f64>,
+    /// What scores are multiplied with; `head_dim^-0.5` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention_multiplier: Option<f64>,
+    /// What a layer's branches are multiplied with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residual_multiplier: Option<f64>,
+    /// What logits are divided by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logits_scaling: Option<f64>,
     /// Weight of the router's load-balancing loss, used in training.
     #[serde(default = "default_aux")]
     pub router_aux_loss_coef: f64,
@@ -142,6 +196,10 @@ impl EosIds {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
 fn default_architectures() -> Vec<String> {
     vec!["Qwen3MoeForCausalLM".to_owned()]
 }
@@ -205,6 +263,12 @@ impl MoeConfig {
         if self.head_dim == 0 && self.num_attention_heads > 0 {
             self.head_dim = self.hidden_size / self.num_attention_heads;
         }
+        if self.moe_intermediate_size == 0 {
+            self.moe_intermediate_size = self.intermediate_size;
+        }
+        if matches!(self.family(), Family::Mixtral | Family::GraniteMoe) {
+            self.norm_topk_prob = true;
+        }
         if let Some(theta) = self
             .rope_parameters
             .as_ref()
@@ -215,15 +279,19 @@ impl MoeConfig {
         }
     }
 
+    /// What the checkpoint differs in from those trained here.
+    pub fn family(&self) -> Family {
+        Family::of(&self.model_type).unwrap_or(Family::Qwen3Moe)
+    }
+
     /// Checks that the decoder can run this shape.
     ///
     /// # Errors
     /// [`ConfigError::ModelType`] ⇐ another architecture; [`ConfigError::Unsupported`] ⇐ a field
     /// the decoder does not do, or sizes that do not fit each other.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.model_type != "qwen3_moe" {
-            return Err(ConfigError::ModelType(self.model_type.clone()));
-        }
+        let family = Family::of(&self.model_type)
+            .ok_or_else(|| ConfigError::ModelType(self.model_type.clone()))?;
         let refuse = |field, reason: &str| {
             Err(ConfigError::Unsupported { field, reason: reason.to_owned() })
         };
@@ -232,6 +300,16 @@ impl MoeConfig {
                 "use_sliding_window",
                 "attention over a window is not built; use full attention",
             );
+        }
+        let window = self.sliding_window.is_some_and(|w| w < self.max_position_embeddings);
+        if family == Family::Mixtral && window {
+            return refuse(
+                "sliding_window",
+                "attention over a window is not built; use full attention",
+            );
+        }
+        if self.clip_qkv.is_some() {
+            return refuse("clip_qkv", "queries, keys and values are not bounded here");
         }
         if self.attention_bias {
             return refuse("attention_bias", "projections have no biases here");
@@ -337,6 +415,21 @@ pub mod names {
         format!("model.layers.{layer}.self_attn.{which}_proj.weight")
     }
 
+    /// Bias of projection `q`, `k` or `v`: `[heads * head_dim]`.
+    pub fn bias(layer: usize, which: char) -> String {
+        format!("model.layers.{layer}.self_attn.{which}_proj.bias")
+    }
+
+    /// Gate of the expert that every token passes: `[1, hidden]`.
+    pub fn shared_gate(layer: usize) -> String {
+        format!("model.layers.{layer}.mlp.shared_expert_gate.weight")
+    }
+
+    /// Matrix `gate`, `up` or `down` of the expert that every token passes.
+    pub fn shared(layer: usize, which: &str) -> String {
+        format!("model.layers.{layer}.mlp.shared_expert.{which}_proj.weight")
+    }
+
     /// Norm of each query (`q`) or key (`k`) head: `[head_dim]`.
     pub fn head_norm(layer: usize, which: char) -> String {
         format!("model.layers.{layer}.self_attn.{which}_norm.weight")
@@ -397,7 +490,7 @@ mod tests {
         let error = MoeConfig::from_json(value.to_string().as_bytes()).unwrap_err();
         assert!(matches!(error, ConfigError::Unsupported { field: "use_sliding_window", .. }));
         let mut value = sample();
-        value["model_type"] = "mixtral".into();
+        value["model_type"] = "deepseek_v3".into();
         let error = MoeConfig::from_json(value.to_string().as_bytes()).unwrap_err();
         assert!(matches!(error, ConfigError::ModelType(name) if name == "mixtral"));
     }

@@ -6,14 +6,26 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
+mod arena;
+#[cfg(target_arch = "x86_64")]
+mod half_x86;
 mod int8;
+pub(crate) mod team;
 mod tiles;
+
+pub use tiles::Packing;
+pub(crate) use tiles::{Stored, Tiles, numbers};
+
+use std::cell::RefCell;
 
 use gemm::Parallelism;
 use pulp::{Arch, Simd, WithSimd};
 
 /// Up to this many rows the row-dot kernel beats blocking and packing.
 const FEW_ROWS: usize = 6;
+
+/// From this many rows on, tiles of weights are widened to bfloat16 for the matrix unit, where there is one.
+const MANY_ROWS: usize = 24;
 
 /// Multiply-adds below which waking a second thread costs more than it saves.
 const PARALLEL_WORK: usize = 1 << 20;
@@ -31,6 +43,13 @@ pub(crate) struct Matrix {
     pub(crate) full: Vec<f32>,
     /// The same as bits of f16; empty if the checkpoint holds another format.
     pub(crate) half: Vec<u16>,
+    /// The weights of a file of four or eight bits; the others are empty then.
+    pub(crate) tiles: Option<Tiles>,
+}
+
+thread_local! {
+    /// Rows rounded for tiles, kept so that a step allocates nothing.
+    static ROUNDED: RefCell<int8::Rounded> = RefCell::default();
 }
 
 impl Matrix {
@@ -38,7 +57,18 @@ impl Matrix {
     ///
     /// # Shapes
     /// `x: [n, k]`, `y: [n, m]`.
-    pub(crate) fn apply(&self, x: Rows<'_>, m: usize, k: usize, y: RowsMut<'_>, parallel: bool) {
+    pub(crate) fn apply(
+        &self,
+        x: Rows<'_>,
+        m: usize,
+        k: usize,
+        mut y: RowsMut<'_>,
+        parallel: bool,
+    ) {
+        if let Some(tiles) = &self.tiles {
+            assert!((tiles.m, tiles.k) == (m, k));
+            return apply_tiles(tiles, x, &mut y, parallel);
+        }
         if x.rows > FEW_ROWS || self.half.is_empty() {
             matmul(x, &self.full, m, k, y, parallel);
             return;
@@ -68,6 +98,12 @@ impl Matrix {
 
     /// Returns the product of one row of the matrix, `k` wide, with `x`.
     pub(crate) fn row_dot(&self, row: usize, k: usize, x: &[f32]) -> f32 {
+        if let Some(tiles) = &self.tiles {
+            return ROUNDED.with_borrow_mut(|rounded| {
+                rounded.fill(Rows { data: x, rows: 1, stride: k }, k);
+                int8::row_dot(tiles, row, rounded)
+            });
+        }
         if self.half.is_empty() {
             return dot(x, &self.full[row * k..][..k]);
         }
@@ -76,6 +112,36 @@ impl Matrix {
         Arch::new().dispatch(HalfDots { x, w, k, y: &mut out, stride: 1 });
         out[0]
     }
+
+    /// Appends row `row`, `k` wide, to `out`.
+    pub(crate) fn copy_row(&self, row: usize, k: usize, out: &mut Vec<f32>) {
+        match &self.tiles {
+            Some(tiles) => {
+                let start = out.len();
+                out.resize(start + k, 0.0);
+                tiles.row(row, &mut out[start..]);
+            }
+            None => out.extend_from_slice(&self.full[row * k..][..k]),
+        }
+    }
+
+    /// Whether the weights are of four or eight bits.
+    pub(crate) fn is_tiled(&self) -> bool {
+        self.tiles.is_some()
+    }
+}
+
+fn apply_tiles(tiles: &Tiles, x: Rows<'_>, y: &mut RowsMut<'_>, parallel: bool) {
+    #[cfg(target_arch = "x86_64")]
+    if x.rows >= MANY_ROWS && amx::available() {
+        return amx::product_tiles(tiles, x, y, parallel);
+    }
+    // Taken and given back rather than borrowed: while a thread waits for others it may run another
+    // product, which would borrow a second time.
+    let mut rounded = ROUNDED.take();
+    rounded.fill(x, tiles.k);
+    int8::product(tiles, &rounded, y, parallel);
+    ROUNDED.set(rounded);
 }
 
 /// A matrix in a slice by the distances of its entries: `[i, j]` is at `i * rows + j * columns`.
@@ -188,6 +254,34 @@ pub(crate) fn accumulate(p: Rows<'_>, v: &[f32], len: usize, width: usize, y: &m
     } else {
         Arch::new().dispatch(WeightedSum { p, v: &v[..len * width], width, y });
     }
+}
+
+/// Computes `y = x · wᵀ` for weights given as bits of f16.
+///
+/// # Shapes
+/// `x: [n, k]`, `w: [m, k]` contiguous, `y: [n, m]`.
+#[expect(clippy::needless_pass_by_value, reason = "a view to write into is used up")]
+pub(crate) fn half_dots(x: Rows<'_>, w: &[u16], k: usize, mut y: RowsMut<'_>) {
+    assert!(fits(x.data.len(), x.rows, x.stride, k));
+    assert!(fits(y.data.len(), x.rows, y.stride, w.len() / k));
+    #[cfg(target_arch = "x86_64")]
+    if half_x86::fits_width(k) {
+        return half_x86::dots(x, w, k, &mut y);
+    }
+    Arch::new().dispatch(HalfDots { x, w, k, y: y.data, stride: y.stride });
+}
+
+/// Computes `y += p · v` for values given as bits of f16.
+///
+/// # Shapes
+/// `p: [n, len]`, `v: [len, width]` contiguous, `y: [n, width]` contiguous.
+pub(crate) fn accumulate_halves(p: Rows<'_>, v: &[u16], width: usize, y: &mut [f32]) {
+    assert!(y.len() >= p.rows * width && fits(p.data.len(), p.rows, p.stride, v.len() / width));
+    #[cfg(target_arch = "x86_64")]
+    if half_x86::fits_width(width) {
+        return half_x86::mix(p, v, width, y);
+    }
+    Arch::new().dispatch(WeightedHalves { p, v, width, y });
 }
 
 /// Returns the product of two equally long vectors.
@@ -525,6 +619,46 @@ impl WithSimd for WeightedSum<'_> {
     }
 }
 
+/// Sum of the rows of `v`, given as bits of f16, weighted by each row of `p`.
+struct WeightedHalves<'a> {
+    p: Rows<'a>,
+    v: &'a [u16],
+    width: usize,
+    y: &'a mut [f32],
+}
+
+impl WithSimd for WeightedHalves<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        const PART: usize = 64;
+        let Self { p, v, width, y } = self;
+        for n in 0..p.rows {
+            let weights = &p.data[n * p.stride..];
+            let y = &mut y[n * width..][..width];
+            let (parts, rest) = y.as_chunks_mut::<PART>();
+            // Sums of a part stay in registers while its columns are run down.
+            for (part, sums) in parts.iter_mut().enumerate() {
+                let mut own = *sums;
+                for (row, weight) in v.chunks_exact(width).zip(weights) {
+                    let row = &row[part * PART..][..PART];
+                    for i in 0..PART {
+                        own[i] += weight * widen(row[i]);
+                    }
+                }
+                *sums = own;
+            }
+            let start = parts.len() * PART;
+            for (row, weight) in v.chunks_exact(width).zip(weights) {
+                for (y, v) in rest.iter_mut().zip(&row[start..]) {
+                    *y += weight * widen(*v);
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -590,9 +724,37 @@ mod tests {
             let (mut a, mut b) = (vec![0.0; n * m], vec![0.0; n * m]);
             let rows = Rows { data: &x, rows: n, stride: k };
             matmul(rows, &full, m, k, RowsMut { data: &mut a, stride: m }, true);
-            Matrix { full, half }.apply(rows, m, k, RowsMut { data: &mut b, stride: m }, true);
+            Matrix { full, half, tiles: None }.apply(
+                rows,
+                m,
+                k,
+                RowsMut { data: &mut b, stride: m },
+                true,
+            );
             let worst = a.iter().zip(&b).fold(0.0, |w, (a, b)| f32::max(w, (a - b).abs()));
             assert!(worst < 1e-4, "{n} {m} {k}: {worst}");
+        }
+    }
+
+    #[test]
+    fn halves_are_weighed_as_their_widened_copy() {
+        // Widths that have instructions of their own, and one that has not.
+        for (n, len, width) in [(1, 5, 64), (2, 33, 128), (3, 7, 40), (1, 9, 32), (1, 3, 96)] {
+            let half: Vec<u16> =
+                noise(len * width, 3).iter().map(|v| half::f16::from_f32(*v).to_bits()).collect();
+            let full: Vec<f32> = half.iter().map(|h| widen(*h)).collect();
+            let (x, p) = (noise(n * width, 4), noise(n * len, 5));
+            let (mut a, mut b) = (vec![0.0; n * len], vec![0.0; n * len]);
+            let rows = Rows { data: &x, rows: n, stride: width };
+            matmul(rows, &full, len, width, RowsMut { data: &mut a, stride: len }, false);
+            half_dots(rows, &half, width, RowsMut { data: &mut b, stride: len });
+            let (mut c, mut d) = (vec![0.25; n * width], vec![0.25; n * width]);
+            let weights = Rows { data: &p, rows: n, stride: len };
+            accumulate(weights, &full, len, width, &mut c);
+            accumulate_halves(weights, &half, width, &mut d);
+            for (a, b) in a.iter().zip(&b).chain(c.iter().zip(&d)) {
+                assert!((a - b).abs() < 1e-4, "{n} {len} {width}: {a} {b}");
+            }
         }
     }
 

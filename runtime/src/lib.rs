@@ -5,6 +5,7 @@
 pub mod config;
 pub mod engine;
 pub mod export;
+pub mod gguf;
 pub mod grammar;
 pub mod intent;
 mod kernel;
@@ -16,4 +17,5 @@ pub mod train;
 pub use engine::{Completion, Engine, EngineError, ModelFiles, Request};
 pub use grammar::Grammar;
 pub use intent::{Intents, NOTHING, Places};
+pub use kernel::Packing;
 pub use tokenizer::{Prompt, Segment};

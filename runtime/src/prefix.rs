@@ -89,7 +89,7 @@ mod tests {
 
     /// A cache of one layer and head of width 2 with `n` tokens.
     fn cache(n: usize) -> KvCache {
-        let mut cache = KvCache::new(1, 1, 2);
+        let mut cache = KvCache::new(1, 1, 2, false);
         for _ in 0..n {
             cache.push(0, 0, &[0.0; 2], &[0.0; 2]);
         }

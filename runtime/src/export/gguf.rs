@@ -14,7 +14,7 @@ use half::f16;
 use super::{ExportError, Numbers, Parts, io};
 use crate::config::{MoeConfig, names};
 use crate::engine::ModelFiles;
-use crate::model::Checkpoint;
+use crate::model::{Checkpoint, Source};
 
 const FORM: &str = "GGUF";
 

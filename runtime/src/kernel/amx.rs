@@ -13,17 +13,12 @@
 )]
 
 use std::arch::asm;
-use std::arch::x86_64::{
-    __m512bh, __m512i, _mm512_add_ps, _mm512_cvtne2ps_pbh, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_permutexvar_epi16,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_shuffle_i32x4,
-    _mm512_storeu_si512, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
-    _mm512_unpacklo_epi64,
-};
+use std::arch::x86_64::*;
 use std::cell::RefCell;
 use std::sync::OnceLock;
 
-use super::View;
+use super::tiles::{LINES, Scales, Tiles};
+use super::{Rows, RowsMut, View, fits, int8};
 
 /// Rows of a tile, and columns of a tile of sums.
 const SIDE: usize = 16;
@@ -136,9 +131,156 @@ pub(crate) fn product(
         unsafe {
             left.pack_left(a, m, k, scale);
             right.pack_right(b, n, k);
-            multiply((m, n, k.div_ceil(DEPTH)), left, right, c, stride, add);
+            multiply((m, n, k.div_ceil(DEPTH)), left, right, c.as_mut_ptr(), stride, add);
         }
     });
+}
+
+thread_local! {
+    /// The rows and, on each thread, the widened weights of [`product_tiles`].
+    static WIDENED: RefCell<(Packed, Packed)> = RefCell::default();
+}
+
+/// Computes `y = x · wᵀ` with weights of tiles widened to bfloat16, 32 rows of them at a time: with many
+/// rows of `x`, widening is cheap beside what the matrix unit saves.
+///
+/// # Shapes
+/// `x: [n, k]`, `w: [m, k]`, `y: [n, m]`.
+pub(crate) fn product_tiles(w: &Tiles, x: Rows<'_>, y: &mut RowsMut<'_>, parallel: bool) {
+    assert!(available() && w.k.is_multiple_of(DEPTH) && x.rows > 0 && w.m > 0);
+    assert!(fits(x.data.len(), x.rows, x.stride, w.k));
+    let out = int8::Out::new(y, x.rows, w.m);
+    let mut left = WIDENED.with_borrow_mut(|(left, _)| std::mem::take(left));
+    let view = View { data: x.data, rows: x.stride, columns: 1 };
+    // SAFETY: `available` has shown the features, and the rows lie within their slice.
+    unsafe { left.pack_left(view, x.rows, w.k, 1.0) };
+    let depth = w.k / DEPTH;
+    int8::split(0..w.count().div_ceil(2), parallel, &|pairs| {
+        let mut right = WIDENED.with_borrow_mut(|(_, right)| std::mem::take(right));
+        right.room(2, w.k);
+        for pair in pairs {
+            let tiles = 2 * pair..w.count().min(2 * pair + 2);
+            for (group, tile) in tiles.clone().enumerate() {
+                let lines = &mut right.lines[group * depth * SIDE..][..depth * SIDE];
+                // SAFETY: as above.
+                unsafe { widen(w, tile, lines) };
+            }
+            let (at, first) = out.place(0, tiles.start);
+            let columns =
+                if tiles.len() == 2 { SIDE + out.place(0, tiles.start + 1).1 } else { first };
+            let shape = (x.rows, columns, depth);
+            // SAFETY: `out` has `columns` columns from `at` in each of its rows, and only this thread
+            // writes those of these tiles.
+            unsafe { multiply(shape, &left, &right, at, out.stride(), false) };
+        }
+        WIDENED.with_borrow_mut(|(_, kept)| *kept = right);
+    });
+    WIDENED.with_borrow_mut(|(kept, _)| *kept = left);
+}
+
+/// Widens a tile of weights so that a line holds two numbers of each of its 16 rows.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn widen(w: &Tiles, tile: usize, lines: &mut [Line]) {
+    let blocks = w.k / DEPTH;
+    let order = interleave();
+    let load = |at: usize| {
+        // SAFETY: a line is 64 bytes.
+        unsafe { _mm512_loadu_si512(w.lines[at].0.as_ptr().cast()) }
+    };
+    for (block, to) in lines.chunks_exact_mut(SIDE).enumerate().take(blocks) {
+        let at = tile * blocks + block;
+        match &w.scales {
+            Scales::Eight(scales) => {
+                // SAFETY: 16 halves.
+                let scale = unsafe { halves(scales[at].as_ptr()) };
+                for (i, to) in to.chunks_exact_mut(2).enumerate() {
+                    let line = load(at * LINES + i);
+                    let number = |left: __m512i| {
+                        _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(left)), scale)
+                    };
+                    let four = [
+                        number(_mm512_slli_epi32::<24>(line)),
+                        number(_mm512_slli_epi32::<16>(line)),
+                        number(_mm512_slli_epi32::<8>(line)),
+                        number(line),
+                    ];
+                    // SAFETY: two lines.
+                    unsafe { store_pairs(four, order, to) };
+                }
+            }
+            Scales::Four { fine, coarse } => {
+                let (fine, coarse) = (&fine[at], &coarse[at / 8]);
+                // SAFETY: 16 bytes and 16 halves from each place.
+                let (scale, minimum) = unsafe {
+                    let wide = |from: usize| {
+                        let bytes = _mm_loadu_si128(fine.as_ptr().add(from).cast());
+                        _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
+                    };
+                    let d = halves(coarse.as_ptr());
+                    let dmin = halves(coarse.as_ptr().add(SIDE));
+                    (_mm512_mul_ps(d, wide(0)), _mm512_mul_ps(dmin, wide(SIDE)))
+                };
+                let low = _mm512_set1_epi32(15);
+                let number = |bits: __m512i| {
+                    let whole = _mm512_cvtepi32_ps(_mm512_and_si512(bits, low));
+                    _mm512_fmsub_ps(whole, scale, minimum)
+                };
+                for i in 0..LINES / 2 {
+                    let line = load(at * (LINES / 2) + i);
+                    let four = [
+                        number(line),
+                        number(_mm512_srli_epi32::<8>(line)),
+                        number(_mm512_srli_epi32::<16>(line)),
+                        number(_mm512_srli_epi32::<24>(line)),
+                    ];
+                    // SAFETY: two lines.
+                    unsafe { store_pairs(four, order, &mut to[2 * i..2 * i + 2]) };
+                    let four = [
+                        number(_mm512_srli_epi32::<4>(line)),
+                        number(_mm512_srli_epi32::<12>(line)),
+                        number(_mm512_srli_epi32::<20>(line)),
+                        number(_mm512_srli_epi32::<28>(line)),
+                    ];
+                    // SAFETY: two lines.
+                    unsafe { store_pairs(four, order, &mut to[LINES + 2 * i..LINES + 2 * i + 2]) };
+                }
+            }
+        }
+    }
+}
+
+/// Sixteen halves as numbers.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn halves(at: *const u16) -> __m512 {
+    // SAFETY: the caller's pointer reaches 16 halves.
+    unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())) }
+}
+
+/// Stores four numbers of each of 16 rows as two lines of pairs.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn store_pairs([a, b, c, d]: [__m512; 4], order: __m512i, to: &mut [Line]) {
+    for (line, (even, odd)) in to.iter_mut().zip([(a, b), (c, d)]) {
+        // SAFETY: a line is 64 bytes; the intrinsic's type is 32 numbers of bfloat16.
+        unsafe {
+            let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(odd, even));
+            _mm512_storeu_si512(line.0.as_mut_ptr().cast(), _mm512_permutexvar_epi16(order, both));
+        }
+    }
+}
+
+/// The order that makes pairs of 16 numbers and 16 more.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn interleave() -> __m512i {
+    let mut order = Line([0; DEPTH]);
+    for i in 0..SIDE {
+        order.0[2 * i] = i as u16;
+        order.0[2 * i + 1] = (i + SIDE) as u16;
+    }
+    // SAFETY: a line is 64 bytes.
+    unsafe { _mm512_loadu_si512(order.0.as_ptr().cast()) }
 }
 
 impl Packed {
@@ -257,13 +399,7 @@ unsafe fn pairs(
     scale: Option<f32>,
 ) {
     let tiles = k.div_ceil(DEPTH);
-    let mut order = Line([0; DEPTH]);
-    for i in 0..SIDE {
-        order.0[2 * i] = i as u16;
-        order.0[2 * i + 1] = (i + SIDE) as u16;
-    }
-    // SAFETY: a line is 64 bytes.
-    let order = unsafe { _mm512_loadu_si512(order.0.as_ptr().cast()) };
+    let order = interleave();
     for (group, lines) in lines.chunks_exact_mut(tiles * SIDE).enumerate() {
         let first = group * SIDE;
         let mask = lanes(count - first);
@@ -346,7 +482,7 @@ unsafe fn multiply(
     (m, n, depth): (usize, usize, usize),
     left: &Packed,
     right: &Packed,
-    c: &mut [f32],
+    c: *mut f32,
     stride: usize,
     add: bool,
 ) {
@@ -365,10 +501,9 @@ unsafe fn multiply(
                 if tall { left.lines[(row / SIDE + 1) * group..][..group].as_ptr() } else { a0 };
             let whole = m - row >= 2 * SIDE && n - column >= 2 * SIDE;
             if whole {
-                let at = &mut c[row * stride + column..];
-                let to = at.as_mut_ptr();
-                // SAFETY: the 32 rows and columns from here lie within `c`, as `product` asserts.
+                // SAFETY: the 32 rows and columns from here lie within `c`, as the callers assert.
                 let to = unsafe {
+                    let to = c.add(row * stride + column);
                     [to, to.add(SIDE), to.add(SIDE * stride), to.add(SIDE * stride + SIDE)]
                 };
                 // SAFETY: the operands hold `depth` tiles from each pointer.
@@ -386,9 +521,11 @@ unsafe fn multiply(
                     let (top, start) = (row + part / 2 * SIDE, column + part % 2 * SIDE);
                     if top < m && start < n {
                         let rows = (m - top).min(SIDE);
-                        let to = &mut c[top * stride + start..];
                         // SAFETY: rows and columns beyond the matrix are left out.
-                        unsafe { put(&tile[..rows * SIDE], to, stride, n - start, add) };
+                        unsafe {
+                            let to = c.add(top * stride + start);
+                            put(&tile[..rows * SIDE], to, stride, n - start, add);
+                        }
                     }
                 }
             }
@@ -400,12 +537,12 @@ unsafe fn multiply(
 
 /// Writes rows of a tile of sums, of each the first `columns`.
 #[target_feature(enable = "avx512f")]
-unsafe fn put(tile: &[f32], to: &mut [f32], stride: usize, columns: usize, add: bool) {
+unsafe fn put(tile: &[f32], to: *mut f32, stride: usize, columns: usize, add: bool) {
     let mask = lanes(columns);
     for (row, sums) in tile.chunks_exact(SIDE).enumerate() {
         // SAFETY: masked lanes are neither read nor written; the others are within the matrix.
         unsafe {
-            let at = to.as_mut_ptr().add(row * stride);
+            let at = to.add(row * stride);
             let mut sum = _mm512_loadu_ps(sums.as_ptr());
             if add {
                 sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, at));

@@ -12,7 +12,7 @@ use half::f16;
 use pulp::{Arch, Simd, WithSimd};
 
 use super::tiles::{BLOCK, LINES, SIDE, Scales, Tiles};
-use super::{Rows, RowsMut, fits, larger, reduce};
+use super::{Rows, RowsMut, fits, larger, reduce, team};
 
 #[cfg(target_arch = "x86_64")]
 #[path = "int8_x86.rs"]
@@ -136,11 +136,13 @@ impl WithSimd for Round<'_> {
 
 /// A matrix that several threads write to, each its own columns.
 #[derive(Clone, Copy)]
-pub(super) struct Out {
+pub(in crate::kernel) struct Out {
     at: *mut f32,
     rows: usize,
     stride: usize,
     columns: usize,
+    /// Tile of the weights that the first column belongs to.
+    first: usize,
 }
 
 #[expect(unsafe_code, reason = "threads write columns of their own through one pointer")]
@@ -153,7 +155,7 @@ unsafe impl Sync for Out {}
 impl Out {
     pub(super) fn new(y: &mut RowsMut<'_>, rows: usize, columns: usize) -> Self {
         assert!(fits(y.data.len(), rows, y.stride, columns) && columns <= y.stride.max(1));
-        Self { at: y.data.as_mut_ptr(), rows, stride: y.stride, columns }
+        Self { at: y.data.as_mut_ptr(), rows, stride: y.stride, columns, first: 0 }
     }
 
     /// Where 16 columns of a row go, and how many of them there are.
@@ -161,9 +163,15 @@ impl Out {
     /// # Panics
     /// If the row or the tile is outside the matrix.
     pub(super) fn place(&self, row: usize, tile: usize) -> (*mut f32, usize) {
-        let column = tile * SIDE;
+        assert!(tile >= self.first);
+        let column = (tile - self.first) * SIDE;
         assert!(row < self.rows && column < self.columns);
         (self.at.wrapping_add(row * self.stride + column), (self.columns - column).min(SIDE))
+    }
+
+    /// The same place for a matrix whose first tile is `first`.
+    fn shifted(self, first: usize) -> Self {
+        Self { first, ..self }
     }
 
     /// Numbers from one row to the next.
@@ -191,19 +199,27 @@ pub(crate) fn product(w: &Tiles, x: &Rounded, y: &mut RowsMut<'_>, parallel: boo
     split(0..w.count(), parallel, &|tiles| run(Level::best(), w, x, tiles, out));
 }
 
+/// Returns the product of one row of `w` with one row of numbers.
+pub(crate) fn row_dot(w: &Tiles, row: usize, x: &Rounded) -> f32 {
+    let mut sums = [0.0; SIDE];
+    let tile = row / SIDE;
+    // The tile's columns are written from the start of a matrix that has only them.
+    let out = Out::new(&mut RowsMut { data: &mut sums, stride: SIDE }, 1, SIDE);
+    run(Level::best(), w, x, tile..tile + 1, out.shifted(tile));
+    sums[row % SIDE]
+}
+
+/// Parts that each thread of the team gets on average: a thread that was held up leaves some to the others.
+const PARTS: usize = 4;
+
 /// Runs `f` on parts of a range, on as many threads as there are.
 pub(super) fn split(range: Range<usize>, parallel: bool, f: &(impl Fn(Range<usize>) + Sync)) {
-    fn halve(range: Range<usize>, parts: usize, f: &(impl Fn(Range<usize>) + Sync)) {
-        if parts < 2 || range.len() < 2 {
-            return f(range);
-        }
-        let middle = range.start + range.len() * (parts / 2) / parts;
-        rayon::join(
-            || halve(range.start..middle, parts / 2, f),
-            || halve(middle..range.end, parts - parts / 2, f),
-        );
+    let parts = if parallel { (team::size() * PARTS).min(range.len()) } else { 1 };
+    if parts < 2 {
+        return f(range);
     }
-    halve(range, if parallel { rayon::current_num_threads() } else { 1 }, f);
+    let border = |part: usize| range.start + range.len() * part / parts;
+    team::run(parts, &|part| f(border(part)..border(part + 1)));
 }
 
 fn run(level: Level, w: &Tiles, x: &Rounded, tiles: Range<usize>, out: Out) {
@@ -248,13 +264,7 @@ impl WithSimd for Portable<'_> {
 
 /// Adds the products of one block of a tile with one block of a row.
 #[inline(always)]
-fn one_block(
-    w: &Tiles,
-    at: usize,
-    x: &[i8],
-    (x_scale, x_sum): (f32, f32),
-    sums: &mut [f32; SIDE],
-) {
+fn one_block(w: &Tiles, at: usize, x: &[i8], (x_scale, x_sum): (f32, f32), sums: &mut [f32; SIDE]) {
     let mut whole = [0_i32; SIDE];
     let mut line = |line: &[u8; 64], x: &[i8], read: &dyn Fn(u8) -> i32| {
         for r in 0..SIDE {
@@ -350,7 +360,9 @@ mod tests {
     #[test]
     fn every_kind_of_instruction_gives_the_products_of_the_rounded_numbers() {
         for packing in [Packing::Q8, Packing::Q4] {
-            for (n, m, k) in [(1, 16, 256), (1, 50, 512), (3, 33, 256), (8, 16, 1024), (19, 40, 512)] {
+            for (n, m, k) in
+                [(1, 16, 256), (1, 50, 512), (3, 33, 256), (8, 16, 1024), (19, 40, 512)]
+            {
                 let bytes = stored(packing, m, k, 5);
                 let tiles = Tiles::new(&[Stored { packing, rows: m, bytes: &bytes }], k).unwrap();
                 let x = input(n, k);
@@ -372,7 +384,10 @@ mod tests {
                                 size += product.abs();
                             }
                             let got = y[i * m + j];
-                            assert!((got - want).abs() <= size * 2e-6 + 1e-6, "{level:?} {packing:?} {n} {m} {k} at {i} {j}: {got} {want}");
+                            assert!(
+                                (got - want).abs() <= size * 2e-6 + 1e-6,
+                                "{level:?} {packing:?} {n} {m} {k} at {i} {j}: {got} {want}"
+                            );
                         }
                     }
                 }

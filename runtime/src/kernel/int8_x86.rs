@@ -3,7 +3,10 @@
 //! # Source
 //! Intel Intrinsics Guide: `vpdpbusd` multiplies four unsigned bytes with four signed ones and adds the sum
 //! to 32 bits; weights of eight bits are made unsigned by adding 128, which `Rounded::offsets` takes back.
-#![expect(unsafe_code, reason = "vector instructions on tiles; bounds are asserted before each loop")]
+#![expect(
+    unsafe_code,
+    reason = "vector instructions on tiles; bounds are asserted before each loop"
+)]
 
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -12,6 +15,9 @@ use super::{BLOCK, LINES, Out, Rounded, SIDE, Scales, Tiles};
 
 /// Rows computed together: their sums and a block's weights fit the 32 registers.
 const GROUP: usize = 8;
+
+/// Lines that are asked for ahead of their use: the prefetcher of the machine stops at the end of a page.
+const AHEAD: usize = 40;
 
 pub(super) fn has_avx512() -> bool {
     is_x86_feature_detected!("avx512f")
@@ -138,7 +144,11 @@ unsafe fn dots_512(w: &[__m512i; LINES], x: *const i32, start: __m512i) -> __m51
         // SAFETY: the block has eight times four integers.
         unsafe {
             even = _mm512_dpbusd_epi32(even, w[i], _mm512_set1_epi32(x.add(i).read_unaligned()));
-            odd = _mm512_dpbusd_epi32(odd, w[i + 1], _mm512_set1_epi32(x.add(i + 1).read_unaligned()));
+            odd = _mm512_dpbusd_epi32(
+                odd,
+                w[i + 1],
+                _mm512_set1_epi32(x.add(i + 1).read_unaligned()),
+            );
         }
     }
     _mm512_add_epi32(even, odd)
@@ -158,7 +168,9 @@ unsafe fn eight_512<const R: usize>(
         // SAFETY: as the caller promises, there are `tile.blocks` blocks of everything.
         unsafe {
             for (i, w) in w.iter_mut().enumerate() {
-                *w = _mm512_xor_si512(tile.lines.add(block * LINES + i).read(), flip);
+                let at = tile.lines.add(block * LINES + i);
+                _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
+                *w = _mm512_xor_si512(at.read(), flip);
             }
             let scale = halves_512(scales.get_unchecked(block).as_ptr());
             for (input, sum) in inputs.iter().zip(sums.iter_mut()) {
@@ -186,11 +198,14 @@ unsafe fn four_512<const R: usize>(
         // SAFETY: as the caller promises, there are `tile.blocks` blocks of everything.
         unsafe {
             for i in 0..LINES / 2 {
-                let packed = tile.lines.add(block * (LINES / 2) + i).read();
+                let at = tile.lines.add(block * (LINES / 2) + i);
+                _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD).cast());
+                let packed = at.read();
                 w[i] = _mm512_and_si512(packed, low);
                 w[i + 4] = _mm512_and_si512(_mm512_srli_epi16::<4>(packed), low);
             }
-            let (scale, minimum) = scales_512(fine.get_unchecked(block), coarse.get_unchecked(block / 8));
+            let (scale, minimum) =
+                scales_512(fine.get_unchecked(block), coarse.get_unchecked(block / 8));
             for (input, sum) in inputs.iter().zip(sums.iter_mut()) {
                 let whole = dots_512(&w, input.quants.add(block * LINES), _mm512_setzero_si512());
                 let by = _mm512_mul_ps(scale, _mm512_set1_ps(*input.scales.add(block)));
@@ -247,18 +262,26 @@ unsafe fn row_256(tile: &Tile<'_>, x: Input, out: &mut [f32; SIDE]) {
             // has two halves of eight rows.
             unsafe {
                 let line = |i: usize| tile.lines.add(i).cast::<__m256i>().add(half).read();
-                let step = |i: usize| _mm256_set1_epi32(x.quants.add(block * LINES + i).read_unaligned());
+                let step =
+                    |i: usize| _mm256_set1_epi32(x.quants.add(block * LINES + i).read_unaligned());
                 let mut whole = _mm256_setzero_si256();
                 let x_scale = _mm256_set1_ps(*x.scales.add(block));
                 match &tile.scales {
                     TileScales::Eight(scales) => {
                         for i in 0..LINES {
                             let w = line(block * LINES + i);
-                            let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(step(i), w));
+                            let pairs = _mm256_maddubs_epi16(
+                                _mm256_abs_epi8(w),
+                                _mm256_sign_epi8(step(i), w),
+                            );
                             whole = _mm256_add_epi32(whole, quads(pairs));
                         }
                         let scale = halves_256(scales.get_unchecked(block).as_ptr().add(8 * half));
-                        sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), _mm256_mul_ps(scale, x_scale), sum);
+                        sum = _mm256_fmadd_ps(
+                            _mm256_cvtepi32_ps(whole),
+                            _mm256_mul_ps(scale, x_scale),
+                            sum,
+                        );
                     }
                     TileScales::Four(fine, coarse) => {
                         for i in 0..LINES / 2 {
@@ -270,7 +293,8 @@ unsafe fn row_256(tile: &Tile<'_>, x: Input, out: &mut [f32; SIDE]) {
                             );
                             whole = _mm256_add_epi32(whole, quads(pairs));
                         }
-                        let (fine, coarse) = (fine.get_unchecked(block), coarse.get_unchecked(block / 8));
+                        let (fine, coarse) =
+                            (fine.get_unchecked(block), coarse.get_unchecked(block / 8));
                         let wide = |at: usize| {
                             let bytes = _mm_loadl_epi64(fine.as_ptr().add(at).cast());
                             let d = halves_256(coarse.as_ptr().add(at));

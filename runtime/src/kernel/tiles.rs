@@ -14,6 +14,8 @@
 use half::f16;
 use rayon::prelude::*;
 
+use super::arena::Region;
+
 /// Rows of a tile.
 pub(crate) const SIDE: usize = 16;
 
@@ -66,13 +68,13 @@ impl Packing {
 #[derive(Debug)]
 pub(crate) enum Scales {
     /// A weight is integer times scale: 16 scales (f16) a block.
-    Eight(Vec<[u16; SIDE]>),
+    Eight(Region<[u16; SIDE]>),
     /// A weight is `d · scale · q - dmin · minimum`.
     Four {
         /// 16 scales and 16 minima a block, six bits each.
-        fine: Vec<[u8; 2 * SIDE]>,
+        fine: Region<[u8; 2 * SIDE]>,
         /// 16 `d` and 16 `dmin` (f16) for eight blocks.
-        coarse: Vec<[u16; 2 * SIDE]>,
+        coarse: Region<[u16; 2 * SIDE]>,
     },
 }
 
@@ -84,7 +86,7 @@ pub(crate) struct Tiles {
     /// Columns.
     pub(crate) k: usize,
     /// Tile by tile, block by block.
-    pub(crate) lines: Vec<Line>,
+    pub(crate) lines: Region<Line>,
     pub(crate) scales: Scales,
 }
 
@@ -131,26 +133,15 @@ impl Tiles {
         Some(tiles)
     }
 
-    /// Rounds a matrix to eight bits.
-    pub(crate) fn round(values: &[f32], k: usize) -> Option<Self> {
-        if !k.is_multiple_of(BLOCK) || k == 0 {
-            return None;
-        }
-        let m = values.len() / k;
-        let mut tiles = Self::empty(m, k, false);
-        tiles.fill(|row| (row < m).then(|| Row::round(&values[row * k..][..k])));
-        Some(tiles)
-    }
-
     fn empty(m: usize, k: usize, four: bool) -> Self {
         let blocks = m.div_ceil(SIDE) * k / BLOCK;
         let (lines, scales) = if four {
-            let fine = vec![[0; 2 * SIDE]; blocks];
-            (blocks * LINES / 2, Scales::Four { fine, coarse: vec![[0; 2 * SIDE]; blocks / 8] })
+            let (fine, coarse) = (Region::zeros(blocks), Region::zeros(blocks / 8));
+            (blocks * LINES / 2, Scales::Four { fine, coarse })
         } else {
-            (blocks * LINES, Scales::Eight(vec![[0; SIDE]; blocks]))
+            (blocks * LINES, Scales::Eight(Region::zeros(blocks)))
         };
-        Self { m, k, lines: vec![Line([0; 64]); lines], scales }
+        Self { m, k, lines: Region::zeros(lines), scales }
     }
 
     /// Bytes held.
@@ -236,7 +227,8 @@ impl Tiles {
                     }
                 }
                 Scales::Four { fine, coarse } => {
-                    let [d, dmin] = [r, SIDE + r].map(|i| f16::from_bits(coarse[at / 8][i]).to_f32());
+                    let [d, dmin] =
+                        [r, SIDE + r].map(|i| f16::from_bits(coarse[at / 8][i]).to_f32());
                     let scale = d * f32::from(fine[at][r]);
                     let minimum = dmin * f32::from(fine[at][SIDE + r]);
                     for (i, out) in out.iter_mut().enumerate() {
@@ -302,10 +294,7 @@ fn six_bits(packed: &[u8], i: usize) -> (u8, u8) {
     if i < 4 {
         (packed[i] & 63, packed[i + 4] & 63)
     } else {
-        (
-            packed[i + 4] & 15 | packed[i - 4] >> 6 << 4,
-            packed[i + 4] >> 4 | packed[i] >> 6 << 4,
-        )
+        (packed[i + 4] & 15 | packed[i - 4] >> 6 << 4, packed[i + 4] >> 4 | packed[i] >> 6 << 4)
     }
 }
 

@@ -1,15 +1,27 @@
-//! Grouped-query attention with normalised queries and keys.
+//! Grouped-query attention; queries and keys may be normalised.
 
-use rayon::prelude::*;
+use std::cell::RefCell;
 
-use super::cache::KvCache;
-use super::norm::rms_norm_row;
+use half::f16;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+
+use super::cache::{KvCache, Numbers};
+use super::norm::rms_norm_rows;
 use super::rope::Rope;
 use crate::config::MoeConfig;
-use crate::kernel::{Matrix, Rows, RowsMut, accumulate, matmul, softmax};
+use crate::kernel::{
+    Matrix, Rows, RowsMut, View, accumulate, accumulate_halves, half_dots, matmul, product_bf16,
+    softmax, team,
+};
 
 /// Score cells from which the key-value heads are spread over threads.
-const PARALLEL_CELLS: usize = 1 << 14;
+const PARALLEL_CELLS: usize = 1 << 12;
+
+/// Rows of a step up to which keys of half precision are read as they are.
+const FEW_ROWS: usize = 6;
+
+/// Queries that attend together: their scores stay in the cache of a core.
+const QUERY_BLOCK: usize = 128;
 
 /// Weights of the attention of one layer.
 #[derive(Debug)]
@@ -18,14 +30,15 @@ pub(crate) struct Attention {
     pub(crate) qkv: Matrix,
     /// `[hidden, heads * head_dim]`.
     pub(crate) output: Matrix,
-    /// `[head_dim]`.
+    /// Added to what `qkv` gives; empty where the family has none.
+    pub(crate) bias: Vec<f32>,
+    /// Norm of queries: of each head `[head_dim]`, of all `[heads * head_dim]`, or empty.
     pub(crate) query_norm: Vec<f32>,
-    /// `[head_dim]`.
+    /// Norm of keys, likewise.
     pub(crate) key_norm: Vec<f32>,
+    /// What scores are multiplied with.
+    pub(crate) scale: f32,
 }
-
-/// Queries, scores and output of one key-value head.
-type HeadBuffers<'a> = ((&'a [f32], &'a mut [f32]), &'a mut [f32]);
 
 /// Buffers reused from step to step.
 #[derive(Debug, Default)]
@@ -34,7 +47,18 @@ pub(crate) struct AttentionScratch {
     queries: Vec<f32>,
     mixed: Vec<f32>,
     joined: Vec<f32>,
+}
+
+/// Buffers of one thread.
+#[derive(Debug, Default)]
+struct HeadScratch {
     scores: Vec<f32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+thread_local! {
+    static HEAD: RefCell<HeadScratch> = RefCell::default();
 }
 
 impl Attention {
@@ -64,20 +88,20 @@ impl Attention {
         let total = past + n;
         s.mixed.clear();
         s.mixed.resize(n * heads * hd, 0.0);
-        s.scores.resize(n * heads * total, 0.0);
         // One task a key-value head: its queries are [group * n, head_dim] and contiguous.
         let tasks = s
             .queries
             .chunks_exact(group * n * hd)
-            .zip(s.scores.chunks_exact_mut(group * n * total))
             .zip(s.mixed.chunks_exact_mut(group * n * hd))
             .enumerate();
         let cache = &*cache;
-        let attend = |(head, ((queries, scores), mixed)): (usize, HeadBuffers<'_>)| {
-            attend_head(cache, (layer, head), (n, total, hd), queries, scores, mixed);
+        let attend = |(head, (queries, mixed)): (usize, (&[f32], &mut [f32]))| {
+            HEAD.with_borrow_mut(|s| {
+                attend_head(cache, (layer, head), (n, total, hd), queries, mixed, s);
+            });
         };
         if n * heads * total >= PARALLEL_CELLS {
-            tasks.collect::<Vec<_>>().into_par_iter().for_each(attend);
+            team::each(tasks.collect(), attend);
         } else {
             tasks.for_each(attend);
         }
@@ -95,7 +119,7 @@ impl Attention {
     }
 
     /// Norms and rotates queries and keys; keys and values go to the cache, queries become
-    /// `[heads, n, head_dim]`, scaled by `1 / √head_dim`.
+    /// `[heads, n, head_dim]`, scaled.
     fn split(
         &self,
         config: &MoeConfig,
@@ -108,20 +132,20 @@ impl Attention {
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
         #[expect(clippy::cast_possible_truncation, reason = "the reference norms in f32")]
         let eps = config.rms_norm_eps as f32;
-        let scale = 1.0 / (hd as f32).sqrt();
         s.queries.resize(n * heads * hd, 0.0);
         for (row, qkv) in s.qkv.chunks_exact_mut((heads + 2 * kv_heads) * hd).enumerate() {
+            qkv.iter_mut().zip(&self.bias).for_each(|(v, bias)| *v += bias);
             let (queries, rest) = qkv.split_at_mut(heads * hd);
             let (keys, values) = rest.split_at_mut(kv_heads * hd);
+            rms_norm_rows(queries, &self.query_norm, eps);
+            rms_norm_rows(keys, &self.key_norm, eps);
             for (head, query) in queries.chunks_exact_mut(hd).enumerate() {
-                rms_norm_row(query, &self.query_norm, eps);
-                rope.rotate(query, row, scale);
+                rope.rotate(query, row, self.scale);
                 s.queries[(head * n + row) * hd..][..hd].copy_from_slice(query);
             }
             for (head, (key, value)) in
                 keys.chunks_exact_mut(hd).zip(values.chunks_exact(hd)).enumerate()
             {
-                rms_norm_row(key, &self.key_norm, eps);
                 rope.rotate(key, row, 1.0);
                 cache.push(layer, head, key, value);
             }
@@ -129,36 +153,122 @@ impl Attention {
     }
 }
 
-/// Attends with all queries of one key-value head.
+/// Attends with all queries of one key-value head, in blocks of a bounded number of scores.
 ///
 /// # Shapes
-/// `queries: [group * n, hd]`, `scores: [group * n, total]` → `mixed: [group * n, hd]`.
+/// `queries: [group * n, hd]` → `mixed: [group * n, hd]`.
 fn attend_head(
     cache: &KvCache,
     (layer, head): (usize, usize),
     (n, total, hd): (usize, usize, usize),
     queries: &[f32],
-    scores: &mut [f32],
     mixed: &mut [f32],
+    s: &mut HeadScratch,
 ) {
-    let rows = queries.len() / hd;
-    let x = Rows { data: queries, rows, stride: hd };
-    let mut at = 0;
-    for (keys, _, len) in cache.pieces(layer, head) {
-        let y = RowsMut { data: &mut scores[at..], stride: total };
-        matmul(x, keys, len, hd, y, false);
-        at += len;
+    let HeadScratch { scores, keys, values } = s;
+    let many = cache.is_half() && n > FEW_ROWS;
+    if many {
+        (keys.clear(), values.clear());
+        for (k, v, _) in cache.pieces(layer, head) {
+            widen(k, keys);
+            widen(v, values);
+        }
     }
-    for (row, scores) in scores.chunks_exact_mut(total).enumerate() {
-        // Row `g * n + t` is token `t` of the step: it sees what came before, and itself.
-        let visible = total - n + row % n + 1;
+    // Rows of one query head, so that a block's last row sees the most.
+    for (queries, mixed) in queries.chunks_exact(n * hd).zip(mixed.chunks_exact_mut(n * hd)) {
+        for first in (0..n).step_by(QUERY_BLOCK) {
+            let rows = (n - first).min(QUERY_BLOCK);
+            let seen = total - n + first + rows;
+            scores.resize(rows * seen, 0.0);
+            let x = Rows { data: &queries[first * hd..], rows, stride: hd };
+            let out = &mut mixed[first * hd..][..rows * hd];
+            if many {
+                scores_of_many(x, &keys[..seen * hd], hd, scores);
+                mask(scores, (first, seen, total - n));
+                mix_many((scores, rows), &values[..seen * hd], hd, out);
+            } else {
+                scores_of_few(cache, (layer, head), x, hd, (seen, scores));
+                mask(scores, (first, seen, total - n));
+                mix_few(cache, (layer, head), (scores, rows, seen), hd, out);
+            }
+        }
+    }
+}
+
+/// Turns scores into probabilities; row `i` sees what came before the step, and the step up to itself.
+fn mask(scores: &mut [f32], (first, seen, past): (usize, usize, usize)) {
+    for (row, scores) in scores.chunks_exact_mut(seen).enumerate() {
+        let visible = past + first + row + 1;
         softmax(&mut scores[..visible]);
         scores[visible..].fill(0.0);
     }
+}
+
+fn scores_of_few(
+    cache: &KvCache,
+    (layer, head): (usize, usize),
+    x: Rows<'_>,
+    hd: usize,
+    (seen, scores): (usize, &mut [f32]),
+) {
+    let mut at = 0;
+    for (keys, _, len) in cache.pieces(layer, head) {
+        let len = len.min(seen - at);
+        let y = RowsMut { data: &mut scores[at..], stride: seen };
+        match keys {
+            Numbers::Full(keys) => matmul(x, &keys[..len * hd], len, hd, y, false),
+            Numbers::Half(keys) => half_dots(x, &keys[..len * hd], hd, y),
+        }
+        at += len;
+    }
+}
+
+fn mix_few(
+    cache: &KvCache,
+    (layer, head): (usize, usize),
+    (scores, rows, seen): (&[f32], usize, usize),
+    hd: usize,
+    out: &mut [f32],
+) {
     let mut at = 0;
     for (_, values, len) in cache.pieces(layer, head) {
-        let p = Rows { data: &scores[at..], rows, stride: total };
-        accumulate(p, values, len, hd, mixed);
+        let len = len.min(seen - at);
+        let p = Rows { data: &scores[at..], rows, stride: seen };
+        match values {
+            Numbers::Full(values) => accumulate(p, &values[..len * hd], len, hd, out),
+            Numbers::Half(values) => accumulate_halves(p, &values[..len * hd], hd, out),
+        }
         at += len;
+    }
+}
+
+/// Scores of a block of queries with widened keys, on the matrix unit where there is one.
+fn scores_of_many(x: Rows<'_>, keys: &[f32], hd: usize, scores: &mut [f32]) {
+    let seen = keys.len() / hd;
+    let a = View { data: x.data, rows: x.stride, columns: 1 };
+    let b = View { data: keys, rows: 1, columns: hd };
+    if !product_bf16((x.rows, seen, hd), a, b, (scores, seen), 1.0, false) {
+        matmul(x, keys, seen, hd, RowsMut { data: scores, stride: seen }, false);
+    }
+}
+
+/// What a block of queries gathers from widened values.
+fn mix_many((scores, rows): (&[f32], usize), values: &[f32], hd: usize, out: &mut [f32]) {
+    let seen = values.len() / hd;
+    let a = View { data: scores, rows: seen, columns: 1 };
+    let b = View { data: values, rows: hd, columns: 1 };
+    if !product_bf16((rows, hd, seen), a, b, (out, hd), 1.0, false) {
+        accumulate(Rows { data: scores, rows, stride: seen }, values, seen, hd, out);
+    }
+}
+
+fn widen(numbers: Numbers<'_>, to: &mut Vec<f32>) {
+    match numbers {
+        Numbers::Full(numbers) => to.extend_from_slice(numbers),
+        Numbers::Half(bits) => {
+            let start = to.len();
+            to.resize(start + bits.len(), 0.0);
+            bits.reinterpret_cast::<f16>().convert_to_f32_slice(&mut to[start..]);
+        }
     }
 }

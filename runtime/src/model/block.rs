@@ -16,6 +16,8 @@ pub(crate) struct Block {
     /// `[hidden]`.
     pub(crate) post_norm: Vec<f32>,
     pub(crate) feed_forward: FeedForward,
+    /// What a branch is multiplied with before it is added.
+    pub(crate) residual: f32,
 }
 
 /// Buffers of a forward step, reused from step to step.
@@ -46,8 +48,9 @@ impl Block {
         rms_norm(&s.x, &self.input_norm, eps, &mut s.normed);
         let place = (layer, &s.rope);
         self.attention.forward(config, place, &s.normed, cache, &mut s.attention, &mut s.branch);
-        s.x.iter_mut().zip(&s.branch).for_each(|(x, b)| *x += b);
+        s.x.iter_mut().zip(&s.branch).for_each(|(x, b)| *x += self.residual * b);
         rms_norm(&s.x, &self.post_norm, eps, &mut s.normed);
-        self.feed_forward.forward(config, &s.normed, &mut s.moe, &mut s.x);
+        let out = (&mut s.x[..], self.residual);
+        self.feed_forward.forward(config, &s.normed, &mut s.moe, out);
     }
 }

@@ -5,26 +5,111 @@
 
 use std::sync::Arc;
 
+use half::f16;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+
 /// Chains longer than this are copied into one segment, so that attention has few pieces to visit.
 const MAX_CHAIN: usize = 6;
+
+/// Numbers of one head's keys or values, `[len, head_dim]`.
+#[derive(Debug, Clone)]
+enum Lane {
+    /// Four bytes each, for models whose weights have as many.
+    Full(Vec<f32>),
+    /// Bits of f16: half the memory that attention reads.
+    Half(Vec<u16>),
+}
+
+/// A view of a part of a lane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Numbers<'a> {
+    /// Single precision.
+    Full(&'a [f32]),
+    /// Bits of f16.
+    Half(&'a [u16]),
+}
+
+impl Lane {
+    fn empty(half: bool) -> Self {
+        if half { Self::Half(Vec::new()) } else { Self::Full(Vec::new()) }
+    }
+
+    fn push(&mut self, row: &[f32]) {
+        match self {
+            Self::Full(numbers) => numbers.extend_from_slice(row),
+            Self::Half(bits) => {
+                let start = bits.len();
+                bits.resize(start + row.len(), 0);
+                bits[start..].reinterpret_cast_mut::<f16>().convert_from_f32_slice(row);
+            }
+        }
+    }
+
+    fn extend(&mut self, from: &Self, len: usize) {
+        match (self, from) {
+            (Self::Full(to), Self::Full(from)) => to.extend_from_slice(&from[..len]),
+            (Self::Half(to), Self::Half(from)) => to.extend_from_slice(&from[..len]),
+            // Lanes of one model are all alike.
+            _ => {}
+        }
+    }
+
+    fn truncate(&mut self, len: usize) {
+        match self {
+            Self::Full(numbers) => numbers.truncate(len),
+            Self::Half(bits) => bits.truncate(len),
+        }
+    }
+
+    fn reserve(&mut self, more: usize) {
+        match self {
+            Self::Full(numbers) => numbers.reserve(more),
+            Self::Half(bits) => bits.reserve(more),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Full(numbers) => numbers.len(),
+            Self::Half(bits) => bits.len(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Full(numbers) => numbers.capacity() * size_of::<f32>(),
+            Self::Half(bits) => bits.capacity() * size_of::<u16>(),
+        }
+    }
+
+    fn view(&self, len: usize) -> Numbers<'_> {
+        match self {
+            Self::Full(numbers) => Numbers::Full(&numbers[..len]),
+            Self::Half(bits) => Numbers::Half(&bits[..len]),
+        }
+    }
+}
 
 /// Keys and values of consecutive tokens; entry `layer * kv_heads + head` is `[len, head_dim]`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Segment {
-    keys: Vec<Vec<f32>>,
-    values: Vec<Vec<f32>>,
+    keys: Vec<Lane>,
+    values: Vec<Lane>,
     len: usize,
 }
 
 impl Segment {
-    fn empty(lanes: usize) -> Self {
-        Self { keys: vec![Vec::new(); lanes], values: vec![Vec::new(); lanes], len: 0 }
+    fn empty(lanes: usize, half: bool) -> Self {
+        Self {
+            keys: vec![Lane::empty(half); lanes],
+            values: vec![Lane::empty(half); lanes],
+            len: 0,
+        }
     }
 
     /// Memory of the numbers held.
     pub(crate) fn bytes(&self) -> usize {
-        let count = |lanes: &[Vec<f32>]| lanes.iter().map(Vec::capacity).sum::<usize>();
-        (count(&self.keys) + count(&self.values)) * size_of::<f32>()
+        self.keys.iter().chain(&self.values).map(Lane::bytes).sum()
     }
 }
 
@@ -37,12 +122,15 @@ pub struct KvCache {
     kv_heads: usize,
     head_dim: usize,
     lanes: usize,
+    half: bool,
 }
 
 impl KvCache {
-    pub(crate) fn new(layers: usize, kv_heads: usize, head_dim: usize) -> Self {
+    /// An empty cache, which keeps bits of f16 where `half` says so.
+    pub(crate) fn new(layers: usize, kv_heads: usize, head_dim: usize, half: bool) -> Self {
         let lanes = layers * kv_heads;
-        Self { frozen: Vec::new(), tail: Segment::empty(lanes), kv_heads, head_dim, lanes }
+        let tail = Segment::empty(lanes, half);
+        Self { frozen: Vec::new(), tail, kv_heads, head_dim, lanes, half }
     }
 
     /// Tokens held.
@@ -79,7 +167,7 @@ impl KvCache {
     /// Turns the tail into a shared segment, so that clones of this cache share it.
     pub fn freeze(&mut self) {
         if self.tail.len > 0 {
-            let tail = std::mem::replace(&mut self.tail, Segment::empty(self.lanes));
+            let tail = std::mem::replace(&mut self.tail, Segment::empty(self.lanes, self.half));
             let len = tail.len;
             self.frozen.push((Arc::new(tail), len));
         }
@@ -89,11 +177,12 @@ impl KvCache {
     }
 
     fn merge(&mut self) {
-        let mut whole = Segment::empty(self.lanes);
+        let mut whole = Segment::empty(self.lanes, self.half);
         for lane in 0..self.lanes {
             for (segment, used) in &self.frozen {
-                whole.keys[lane].extend_from_slice(&segment.keys[lane][..used * self.head_dim]);
-                whole.values[lane].extend_from_slice(&segment.values[lane][..used * self.head_dim]);
+                let len = used * self.head_dim;
+                whole.keys[lane].extend(&segment.keys[lane], len);
+                whole.values[lane].extend(&segment.values[lane], len);
             }
         }
         whole.len = self.frozen.iter().map(|(_, used)| used).sum();
@@ -117,8 +206,8 @@ impl KvCache {
     /// Appends one key and one value row of a head; [`KvCache::advance`] counts them in the end.
     pub(crate) fn push(&mut self, layer: usize, head: usize, key: &[f32], value: &[f32]) {
         let lane = layer * self.kv_heads + head;
-        self.tail.keys[lane].extend_from_slice(key);
-        self.tail.values[lane].extend_from_slice(value);
+        self.tail.keys[lane].push(key);
+        self.tail.values[lane].push(value);
     }
 
     /// Counts `n` tokens whose rows all layers have pushed.
@@ -132,16 +221,22 @@ impl KvCache {
         &self,
         layer: usize,
         head: usize,
-    ) -> impl Iterator<Item = (&[f32], &[f32], usize)> {
+    ) -> impl Iterator<Item = (Numbers<'_>, Numbers<'_>, usize)> {
         let lane = layer * self.kv_heads + head;
         let width = self.head_dim;
-        let tail = (&self.tail.keys[lane][..], &self.tail.values[lane][..]);
-        self.frozen
-            .iter()
-            .map(move |(s, used)| {
-                (&s.keys[lane][..used * width], &s.values[lane][..used * width], *used)
-            })
-            .chain(std::iter::once((tail.0, tail.1, tail.0.len() / width)))
-            .filter(|(_, _, len)| *len > 0)
+        let own = self.tail.keys[lane].len() / width;
+        let tail = (&self.tail, own);
+        let frozen = self.frozen.iter().map(|(segment, used)| (&**segment, *used));
+        frozen.chain(std::iter::once(tail)).filter(|(_, len)| *len > 0).map(
+            move |(segment, len)| {
+                let (keys, values) = (&segment.keys[lane], &segment.values[lane]);
+                (keys.view(len * width), values.view(len * width), len)
+            },
+        )
+    }
+
+    /// Whether keys and values are bits of f16.
+    pub(crate) fn is_half(&self) -> bool {
+        self.half
     }
 }

@@ -1,7 +1,8 @@
 //! The mixture-of-experts decoder: RMSNorm, grouped-query attention with normalised queries and
 //! keys, rotary positions, softmax router, SwiGLU experts.
 //!
-//! It runs on plain `f32` slices rather than on tensors: a planner's layer is so small that
+//! Other families differ by biases, norms, multipliers and a shared expert; a file of four or eight bits is
+//! multiplied as it is. It runs on plain `f32` slices rather than on tensors: a planner's layer is so small that
 //! allocating and dispatching tensor operations would take longer than the arithmetic.
 //!
 //! # Source
@@ -10,6 +11,7 @@
 mod attention;
 mod block;
 mod cache;
+mod gguf;
 mod moe;
 mod norm;
 mod random;
@@ -18,15 +20,17 @@ mod weights;
 
 pub use block::Scratch;
 pub use cache::KvCache;
+pub use gguf::gguf_config;
 pub use random::{Storage, random_checkpoint, shapes};
 pub(crate) use rope::frequencies;
-pub(crate) use weights::Checkpoint;
+pub(crate) use weights::{Checkpoint, Source};
 
 use attention::Attention;
 use block::Block;
 use moe::{FeedForward, Swiglu};
 
-use crate::config::{ConfigError, MoeConfig, names};
+use crate::config::{ConfigError, Family, MoeConfig, names};
+use crate::gguf::{Gguf, GgufError};
 use crate::kernel::{Matrix, Rows, RowsMut};
 
 /// Rows of one pass: longer prompts go in pieces, so that scratch memory stays bounded.
@@ -41,6 +45,9 @@ pub enum ModelError {
     /// The file is not a safetensors file.
     #[error("weights cannot be read: {0}")]
     Safetensors(#[source] safetensors::SafeTensorError),
+    /// The file is not a GGUF file of this model.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
     /// A tensor is absent.
     #[error("the checkpoint has no tensor `{0}`")]
     Missing(String),
@@ -101,11 +108,24 @@ impl Model {
     /// [`ModelError::Config`] ⇐ a shape that cannot be run; the others ⇐ files that do not fit it.
     pub fn load(config: MoeConfig, files: &[&[u8]]) -> Result<Self, ModelError> {
         config.validate()?;
-        let file = Checkpoint::open(files)?;
+        let file = Checkpoint::open(files)?.of(&config);
+        Self::from_source(config, &file)
+    }
+
+    /// Loads a GGUF file; weights of four, six and eight bits stay that small in memory.
+    ///
+    /// # Errors
+    /// [`ModelError::Gguf`] ⇐ the file contradicts itself; the others as [`Model::load`].
+    pub fn from_gguf(file: &Gguf) -> Result<Self, ModelError> {
+        let config = gguf_config(file)?;
+        Self::from_source(config.clone(), &gguf::GgufWeights::new(file, &config))
+    }
+
+    fn from_source(config: MoeConfig, file: &impl Source) -> Result<Self, ModelError> {
         let (d, vocab) = (config.hidden_size, config.vocab_size);
         let embedding = file.matrix(&[(names::EMBED.to_owned(), vocab)], d)?;
         let blocks = (0..config.num_hidden_layers)
-            .map(|layer| load_block(&config, &file, layer))
+            .map(|layer| load_block(&config, file, layer))
             .collect::<Result<_, _>>()?;
         let norm = file.get(names::FINAL_NORM, &[d])?;
         let head = if config.tie_word_embeddings {
@@ -125,7 +145,9 @@ impl Model {
     /// Returns an empty cache for one sequence.
     pub fn cache(&self) -> KvCache {
         let c = &self.config;
-        KvCache::new(c.num_hidden_layers, c.num_key_value_heads, c.head_dim)
+        // Weights of few bits blur more than half precision of keys and values does.
+        let half = self.blocks.iter().any(|block| block.attention.qkv.is_tiled());
+        KvCache::new(c.num_hidden_layers, c.num_key_value_heads, c.head_dim, half)
     }
 
     /// Runs `tokens` after what `cache` holds and calls `see(offset, hidden)` for each piece of rows.
@@ -156,7 +178,11 @@ impl Model {
         for (piece, tokens) in tokens.chunks(STEP_ROWS).enumerate() {
             s.x.clear();
             for token in tokens {
-                s.x.extend_from_slice(&self.embedding.full[*token as usize * d..][..d]);
+                self.embedding.copy_row(*token as usize, d, &mut s.x);
+            }
+            if let Some(by) = self.config.embedding_multiplier {
+                #[expect(clippy::cast_possible_truncation, reason = "a factor")]
+                s.x.iter_mut().for_each(|v| *v *= by as f32);
             }
             s.rope.fill(&self.frequencies, cache.len(), tokens.len());
             for (layer, block) in self.blocks.iter().enumerate() {
@@ -199,13 +225,19 @@ impl Model {
         let rows = Rows { data: hidden, rows: n, stride: d };
         let y = RowsMut { data: &mut out, stride: vocab };
         self.head().apply(rows, vocab, d, y, true);
+        if let Some(by) = self.config.logits_scaling {
+            #[expect(clippy::cast_possible_truncation, reason = "a factor")]
+            out.iter_mut().for_each(|logit| *logit /= by as f32);
+        }
         out
     }
 
     /// Computes the logit of one token, reading only its row of the head.
     pub fn logit(&self, hidden: &[f32], token: u32) -> f32 {
         let d = self.config.hidden_size;
-        self.head().row_dot(token as usize, d, hidden)
+        #[expect(clippy::cast_possible_truncation, reason = "a factor")]
+        let by = self.config.logits_scaling.unwrap_or(1.0) as f32;
+        self.head().row_dot(token as usize, d, hidden) / by
     }
 
     fn head(&self) -> &Matrix {
@@ -213,20 +245,31 @@ impl Model {
     }
 }
 
-fn load_block(
-    config: &MoeConfig,
-    file: &Checkpoint<'_>,
-    layer: usize,
-) -> Result<Block, ModelError> {
+fn load_block(config: &MoeConfig, file: &impl Source, layer: usize) -> Result<Block, ModelError> {
     let (d, hd) = (config.hidden_size, config.head_dim);
     let (q, kv) = (config.num_attention_heads * hd, config.num_key_value_heads * hd);
     let qkv = [('q', q), ('k', kv), ('v', kv)]
         .map(|(which, rows)| (names::projection(layer, which), rows));
+    let norm = |which, all| match config.family() {
+        Family::Qwen3Moe => file.get(&names::head_norm(layer, which), &[hd]),
+        Family::Olmoe => file.get(&names::head_norm(layer, which), &[all]),
+        _ => Ok(Vec::new()),
+    };
+    let mut bias = Vec::new();
+    if config.family() == Family::Qwen2Moe {
+        for (which, rows) in [('q', q), ('k', kv), ('v', kv)] {
+            bias.extend(file.get(&names::bias(layer, which), &[rows])?);
+        }
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "a factor")]
+    let scale = config.attention_multiplier.map(|by| by as f32);
     let attention = Attention {
         qkv: file.matrix(&qkv, d)?,
         output: file.matrix(&[(names::projection(layer, 'o'), d)], q)?,
-        query_norm: file.get(&names::head_norm(layer, 'q'), &[hd])?,
-        key_norm: file.get(&names::head_norm(layer, 'k'), &[hd])?,
+        bias,
+        query_norm: norm('q', q)?,
+        key_norm: norm('k', kv)?,
+        scale: scale.unwrap_or(1.0 / (hd as f32).sqrt()),
     };
     let swiglu = |name: &dyn Fn(&str) -> String, inner: usize| -> Result<Swiglu, ModelError> {
         let gate_up = file.matrix(&[(name("gate"), inner), (name("up"), inner)], d)?;
@@ -241,6 +284,13 @@ fn load_block(
                     swiglu(&|which| names::expert(layer, e, which), config.moe_intermediate_size)
                 })
                 .collect::<Result<_, _>>()?,
+            shared: match config.shared_expert_intermediate_size {
+                0 => None,
+                inner => Some((
+                    swiglu(&|which| names::shared(layer, which), inner)?,
+                    file.get(&names::shared_gate(layer), &[1, d])?,
+                )),
+            },
         }
     } else {
         FeedForward::Dense(swiglu(&|which| names::dense(layer, which), config.intermediate_size)?)
@@ -250,5 +300,7 @@ fn load_block(
         attention,
         post_norm: file.get(&names::post_norm(layer), &[d])?,
         feed_forward,
+        #[expect(clippy::cast_possible_truncation, reason = "a factor")]
+        residual: config.residual_multiplier.unwrap_or(1.0) as f32,
     })
 }

@@ -3,10 +3,8 @@
 //! Rows are grouped by expert, so each expert's weights are read once a step however many tokens
 //! chose it.
 
-use rayon::prelude::*;
-
 use crate::config::MoeConfig;
-use crate::kernel::{Matrix, Rows, RowsMut, matmul, silu_mul, softmax};
+use crate::kernel::{Matrix, Rows, RowsMut, dot, matmul, silu_mul, softmax, team};
 
 /// Rows of a step from which the experts are spread over threads.
 const PARALLEL_ROWS: usize = 8;
@@ -23,6 +21,13 @@ pub(crate) struct Swiglu {
 }
 
 impl Swiglu {
+    /// Runs all rows, with both matrices spread over threads; the result is in `s.y`.
+    fn all_rows(&self, x: &[f32], d: usize, s: &mut MoeScratch) {
+        s.size(x.len() / d, d, self.inner);
+        let b = Buffers { x, wide: &mut s.wide, narrow: &mut s.narrow, y: &mut s.y };
+        self.forward(b, d, true);
+    }
+
     /// # Shapes
     /// `x: [n, hidden]` → `y: [n, hidden]`; `wide: [n, 2 * inner]`, `narrow: [n, inner]` are scratch.
     #[expect(clippy::needless_pass_by_value, reason = "views to write into are used up")]
@@ -55,6 +60,8 @@ pub(crate) enum FeedForward {
         router: Vec<f32>,
         /// All experts.
         experts: Vec<Swiglu>,
+        /// An expert that every token passes, and its gate `[hidden]`.
+        shared: Option<(Swiglu, Vec<f32>)>,
     },
 }
 
@@ -71,7 +78,7 @@ pub(crate) struct MoeScratch {
 }
 
 impl FeedForward {
-    /// Adds the feed-forward of the rows `x` to `out`.
+    /// Adds the feed-forward of the rows `x` to `out`, times a factor.
     ///
     /// # Shapes
     /// `x: [n, hidden]`, `out: [n, hidden]`.
@@ -80,18 +87,24 @@ impl FeedForward {
         config: &MoeConfig,
         x: &[f32],
         s: &mut MoeScratch,
-        out: &mut [f32],
+        (out, factor): (&mut [f32], f32),
     ) {
         let d = config.hidden_size;
         let n = x.len() / d;
         match self {
             Self::Dense(dense) => {
-                s.size(n, d, dense.inner);
-                let b = Buffers { x, wide: &mut s.wide, narrow: &mut s.narrow, y: &mut s.y };
-                dense.forward(b, d, true);
-                out.iter_mut().zip(&s.y).for_each(|(o, y)| *o += y);
+                dense.all_rows(x, d, s);
+                out.iter_mut().zip(&s.y).for_each(|(o, y)| *o += factor * y);
             }
-            Self::Sparse { router, experts } => {
+            Self::Sparse { router, experts, shared } => {
+                if let Some((expert, gate)) = shared {
+                    expert.all_rows(x, d, s);
+                    let rows = out.chunks_exact_mut(d).zip(s.y.chunks_exact(d));
+                    for ((out, y), x) in rows.zip(x.chunks_exact(d)) {
+                        let open = factor / (1.0 + (-dot(gate, x)).exp());
+                        out.iter_mut().zip(y).for_each(|(o, y)| *o += open * y);
+                    }
+                }
                 route(config, router, x, s);
                 s.size(s.choices.len(), d, config.moe_intermediate_size);
                 for (slot, (_, row, _)) in s.choices.iter().enumerate() {
@@ -100,6 +113,7 @@ impl FeedForward {
                 run_experts(experts, d, n, s);
                 for ((_, row, weight), y) in s.choices.iter().zip(s.y.chunks_exact(d)) {
                     let out = &mut out[row * d..][..d];
+                    let weight = weight * factor;
                     out.iter_mut().zip(y).for_each(|(o, y)| *o += weight * y);
                 }
             }
@@ -164,9 +178,9 @@ fn run_experts(experts: &[Swiglu], d: usize, n: usize, s: &mut MoeScratch) {
             Some((expert, buffers))
         },
     );
-    if n >= PARALLEL_ROWS {
-        let tasks: Vec<_> = tasks.collect();
-        tasks.into_par_iter().for_each(|(expert, b)| expert.forward(b, d, false));
+    // An expert in tiles is large: even one row's experts are worth two threads.
+    if n >= PARALLEL_ROWS || experts.first().is_some_and(|expert| expert.gate_up.is_tiled()) {
+        team::each(tasks.collect(), |(expert, b)| expert.forward(b, d, false));
     } else {
         tasks.for_each(|(expert, b)| expert.forward(b, d, false));
     }

@@ -16,11 +16,16 @@ pub(crate) fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     }
 }
 
-/// Normalises one row in place.
-pub(crate) fn rms_norm_row(x: &mut [f32], weight: &[f32], eps: f32) {
-    let scale = inverse_rms(x, eps);
-    for (x, w) in x.iter_mut().zip(weight) {
-        *x = *x * scale * w;
+/// Normalises rows as wide as `weight` in place; without a weight, does nothing.
+pub(crate) fn rms_norm_rows(x: &mut [f32], weight: &[f32], eps: f32) {
+    if weight.is_empty() {
+        return;
+    }
+    for row in x.chunks_exact_mut(weight.len()) {
+        let scale = inverse_rms(row, eps);
+        for (x, w) in row.iter_mut().zip(weight) {
+            *x = *x * scale * w;
+        }
     }
 }
 

@@ -492,6 +492,6 @@ mod tests {
         let mut value = sample();
         value["model_type"] = "deepseek_v3".into();
         let error = MoeConfig::from_json(value.to_string().as_bytes()).unwrap_err();
-        assert!(matches!(error, ConfigError::ModelType(name) if name == "mixtral"));
+        assert!(matches!(error, ConfigError::ModelType(name) if name == "deepseek_v3"));
     }
 }

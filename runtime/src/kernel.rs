@@ -14,7 +14,7 @@ pub(crate) mod team;
 mod tiles;
 
 pub use tiles::Packing;
-pub(crate) use tiles::{Stored, Tiles, numbers};
+pub(crate) use tiles::{BLOCK, Stored, Tiles, numbers, round_block};
 
 use std::cell::RefCell;
 

@@ -11,9 +11,11 @@ pub use files::ModelFiles;
 pub use generate::{Choice, Completion, Finish, Request, Timings, Trace, Usage};
 pub use packed::pack;
 
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::config::{ConfigError, MoeConfig};
+use crate::gguf::{Gguf, tokenizer_json};
 use crate::grammar::{GrammarCompiler, GrammarError};
 use crate::intent::{IntentError, Intents};
 use crate::model::{Model, ModelError, Scratch};
@@ -98,7 +100,27 @@ impl Engine {
     /// refused; [`EngineError::Mismatch`] ⇐ they do not fit each other.
     pub fn load(files: &ModelFiles) -> Result<Self, EngineError> {
         let config = MoeConfig::from_json(&files.config)?;
+        let weights: Vec<&[u8]> = files.weights.iter().map(AsRef::as_ref).collect();
+        let intents =
+            files.intents.as_deref().map_or_else(|| Ok(Intents::default()), Intents::from_bytes)?;
         let tokenizer = Tokenizer::from_bytes(&files.tokenizer)?;
+        Self::of(Model::load(config, &weights)?, tokenizer, intents)
+    }
+
+    /// Loads a model from one GGUF file, with the vocabulary that the file carries.
+    ///
+    /// # Errors
+    /// [`EngineError::Model`] ⇐ the file is damaged, or of a family or number format that is not read;
+    /// [`EngineError::Tokenizer`], [`EngineError::Mismatch`] ⇐ its vocabulary cannot be used.
+    pub fn from_gguf(path: &Path) -> Result<Self, EngineError> {
+        let file = Gguf::open(path).map_err(ModelError::Gguf)?;
+        let text = tokenizer_json(&file).map_err(ModelError::Gguf)?;
+        let tokenizer = Tokenizer::from_bytes(text.as_bytes())?;
+        Self::of(Model::from_gguf(&file)?, tokenizer, Intents::default())
+    }
+
+    fn of(model: Model, tokenizer: Tokenizer, intents: Intents) -> Result<Self, EngineError> {
+        let config = model.config();
         let (vocab, logits) = (tokenizer.vocab_size(), config.vocab_size);
         if vocab > logits {
             return Err(EngineError::Mismatch(format!(
@@ -111,11 +133,8 @@ impl Engine {
             EngineError::Mismatch("no end token: set eos_token_id in config.json".to_owned())
         })?;
         let grammars = GrammarCompiler::new(&tokenizer, logits, end)?;
-        let intents =
-            files.intents.as_deref().map_or_else(|| Ok(Intents::default()), Intents::from_bytes)?;
-        let weights: Vec<&[u8]> = files.weights.iter().map(AsRef::as_ref).collect();
         Ok(Self {
-            model: Model::load(config, &weights)?,
+            model,
             tokenizer,
             grammars,
             intents,

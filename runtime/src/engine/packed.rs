@@ -14,8 +14,7 @@ use half::f16;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
 
-/// Numbers that share a scale.
-const BLOCK: usize = 32;
+use crate::kernel::{BLOCK, round_block};
 
 /// What the name of the scales ends with.
 const SCALE: &str = ".scale";
@@ -36,14 +35,9 @@ pub fn pack(bytes: &[u8]) -> Result<Vec<u8>, SafeTensorError> {
             [rows, width] if tensor.dtype() == Dtype::F16 && width % BLOCK == 0 => {
                 let (mut whole, mut scales) = (Vec::new(), Vec::new());
                 for block in halves(data).collect::<Vec<_>>().chunks(BLOCK) {
-                    let most = block.iter().fold(0f32, |most, v| most.max(v.abs()));
-                    let scale = f16::from_f32(most / 127.0);
-                    let by = scale.to_f32();
-                    let by = if by > 0.0 { 1.0 / by } else { 0.0 };
+                    let (scale, quants) = round_block(block);
                     scales.extend(scale.to_le_bytes());
-                    #[expect(clippy::cast_possible_truncation, reason = "clamped")]
-                    let nearest = |v: &f32| (v * by).round().clamp(-127.0, 127.0) as i8;
-                    whole.extend(block.iter().map(|v| nearest(v).to_le_bytes()[0]));
+                    whole.extend(quants.iter().map(|q| q.cast_unsigned()));
                 }
                 tensors.push((
                     format!("{name}{SCALE}"),

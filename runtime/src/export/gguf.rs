@@ -21,6 +21,9 @@ const FORM: &str = "GGUF";
 /// Bytes that the data section and each tensor in it are aligned to.
 const ALIGNMENT: usize = 32;
 
+/// Numbers that share a scale in `Q8_0`.
+const BLOCK: usize = crate::kernel::BLOCK;
+
 /// `GGUF`, then version 3.
 const MAGIC: &[u8; 4] = b"GGUF";
 const VERSION: u32 = 3;
@@ -118,6 +121,7 @@ fn keys(
     let file_type = match numbers {
         Numbers::F32 => 0,
         Numbers::F16 => 1,
+        Numbers::Q8 => 7,
     };
     let ((tokens, types), merges) = (vocabulary(parts), parts.tokenizer.merges()?);
     Ok(vec![
@@ -188,7 +192,7 @@ fn tensors(c: &MoeConfig, numbers: Numbers) -> Vec<Tensor> {
         name,
         parts: vec![part],
         shape: shape.to_vec(),
-        numbers,
+        numbers: fitting(numbers, shape),
     };
     let full = Numbers::F32;
     let mut all =
@@ -211,7 +215,7 @@ fn tensors(c: &MoeConfig, numbers: Numbers) -> Vec<Tensor> {
                 name: name(&format!("ffn_{which}_exps")),
                 parts: (0..c.num_experts).map(|e| names::expert(l, e, which)).collect(),
                 shape: shape.to_vec(),
-                numbers,
+                numbers: fitting(numbers, &shape),
             });
         }
     }
@@ -222,6 +226,12 @@ fn tensors(c: &MoeConfig, numbers: Numbers) -> Vec<Tensor> {
     all
 }
 
+/// The format of a tensor whose rows may be too short for blocks.
+fn fitting(numbers: Numbers, shape: &[usize]) -> Numbers {
+    let whole = shape.last().is_some_and(|width| width.is_multiple_of(BLOCK));
+    if numbers == Numbers::Q8 && !whole { Numbers::F16 } else { numbers }
+}
+
 impl Tensor {
     /// Sizes as GGUF lists them, the fastest-varying first.
     fn dimensions(&self) -> Vec<u64> {
@@ -230,11 +240,12 @@ impl Tensor {
     }
 
     fn bytes(&self) -> usize {
-        let width = match self.numbers {
-            Numbers::F16 => 2,
-            Numbers::F32 => 4,
-        };
-        self.parts.len() * self.shape.iter().product::<usize>() * width
+        let count = self.parts.len() * self.shape.iter().product::<usize>();
+        match self.numbers {
+            Numbers::F16 => count * 2,
+            Numbers::F32 => count * 4,
+            Numbers::Q8 => count / BLOCK * (BLOCK + 2),
+        }
     }
 }
 
@@ -263,6 +274,7 @@ fn header(
         let kind: u32 = match tensor.numbers {
             Numbers::F32 => 0,
             Numbers::F16 => 1,
+            Numbers::Q8 => 8,
         };
         out.write(&kind.to_le_bytes())?;
         out.write(&(offset as u64).to_le_bytes())?;
@@ -328,6 +340,11 @@ impl<W: Write> Counted<W> {
             Numbers::F16 => {
                 values.iter().for_each(|v| bytes.extend(f16::from_f32(*v).to_le_bytes()));
             }
+            Numbers::Q8 => values.chunks(BLOCK).for_each(|block| {
+                let (scale, quants) = crate::kernel::round_block(block);
+                bytes.extend(scale.to_le_bytes());
+                bytes.extend(quants.iter().map(|q| q.cast_unsigned()));
+            }),
         }
         self.write(&bytes)
     }

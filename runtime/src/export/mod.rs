@@ -24,6 +24,9 @@ pub enum Numbers {
     F16,
     /// Single precision.
     F32,
+    /// Eight bits with a scale for each 32 (`Q8_0`); matrices whose rows are no multiple of that stay in
+    /// half precision.
+    Q8,
 }
 
 /// Why a planner cannot be exported.

@@ -277,16 +277,22 @@ impl Row {
     fn round(values: &[f32]) -> Self {
         let mut row = Self { quants: vec![], eight: vec![], fine: vec![], coarse: vec![] };
         for block in values.chunks_exact(BLOCK) {
-            let most = block.iter().fold(0f32, |most, v| most.max(v.abs()));
-            let scale = f16::from_f32(most / 127.0);
-            let by = if scale.to_f32() > 0.0 { 1.0 / scale.to_f32() } else { 0.0 };
+            let (scale, quants) = round_block(block);
             row.eight.push(scale.to_bits());
-            #[expect(clippy::cast_possible_truncation, reason = "clamped")]
-            let nearest = |v: &f32| ((v * by).round().clamp(-127.0, 127.0) as i8).cast_unsigned();
-            row.quants.extend(block.iter().map(nearest));
+            row.quants.extend(quants.iter().map(|q| q.cast_unsigned()));
         }
         row
     }
+}
+
+/// Rounds up to 32 numbers to eight bits: their scale and integers within 127 of zero.
+pub(crate) fn round_block(values: &[f32]) -> (f16, Vec<i8>) {
+    let most = values.iter().fold(0f32, |most, v| most.max(v.abs()));
+    let scale = f16::from_f32(most / 127.0);
+    let by = if scale.to_f32() > 0.0 { 1.0 / scale.to_f32() } else { 0.0 };
+    #[expect(clippy::cast_possible_truncation, reason = "clamped")]
+    let nearest = |v: &f32| (v * by).round().clamp(-127.0, 127.0) as i8;
+    (scale, values.iter().map(nearest).collect())
 }
 
 /// Scale and minimum `i` of the eight that 12 bytes of a `Q4_K` block hold.

@@ -7,6 +7,10 @@
 //! # Source
 //! `docs/gguf.md` of ggml, version 3 (2 has the same layout).
 
+mod vocabulary;
+
+pub(crate) use vocabulary::tokenizer_json;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};

@@ -260,7 +260,6 @@ pub(crate) fn accumulate(p: Rows<'_>, v: &[f32], len: usize, width: usize, y: &m
 ///
 /// # Shapes
 /// `x: [n, k]`, `w: [m, k]` contiguous, `y: [n, m]`.
-#[expect(clippy::needless_pass_by_value, reason = "a view to write into is used up")]
 pub(crate) fn half_dots(x: Rows<'_>, w: &[u16], k: usize, mut y: RowsMut<'_>) {
     assert!(fits(x.data.len(), x.rows, x.stride, k));
     assert!(fits(y.data.len(), x.rows, y.stride, w.len() / k));

@@ -377,9 +377,9 @@ mod tests {
                         tiles.row(j, &mut w);
                         for i in 0..n {
                             let (mut want, mut size) = (0.0, 0.0);
-                            for c in 0..k {
+                            for (c, w) in w.iter().enumerate() {
                                 let q = f32::from(rounded.quants[i * k + c]);
-                                let product = w[c] * q * rounded.scales[(i * k + c) / BLOCK];
+                                let product = w * q * rounded.scales[(i * k + c) / BLOCK];
                                 want += product;
                                 size += product.abs();
                             }

@@ -168,7 +168,8 @@ fn attend_head(
     let HeadScratch { scores, keys, values } = s;
     let many = cache.is_half() && n > FEW_ROWS;
     if many {
-        (keys.clear(), values.clear());
+        keys.clear();
+        values.clear();
         for (k, v, _) in cache.pieces(layer, head) {
             widen(k, keys);
             widen(v, values);

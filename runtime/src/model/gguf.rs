@@ -7,7 +7,7 @@
 use super::ModelError;
 use super::weights::{Place, Source, expert_of};
 use crate::config::{Family, MoeConfig, names};
-use crate::gguf::{Entry, Gguf, GgufError, Numbers};
+use crate::gguf::{Entry, Gguf, GgufError, Numbers, Value};
 use crate::kernel::{Matrix, Stored, Tiles};
 
 /// The weights of a GGUF file.
@@ -156,10 +156,10 @@ pub fn gguf_config(file: &Gguf) -> Result<MoeConfig, ModelError> {
     let missing = |key: &str| ModelError::Gguf(GgufError::Key(key.to_owned()));
     let architecture = "general.architecture";
     let architecture =
-        file.get(architecture).and_then(|v| v.text()).ok_or_else(|| missing(architecture))?;
+        file.get(architecture).and_then(Value::text).ok_or_else(|| missing(architecture))?;
     let key = |name: &str| format!("{architecture}.{name}");
-    let size = |name: &str| file.get(&key(name)).and_then(|v| v.size());
-    let number = |name: &str| file.get(&key(name)).and_then(|v| v.number());
+    let size = |name: &str| file.get(&key(name)).and_then(Value::size);
+    let number = |name: &str| file.get(&key(name)).and_then(Value::number);
     let need = |name: &str| size(name).ok_or_else(|| missing(&key(name)));
     let model_type = match architecture {
         "qwen3moe" => "qwen3_moe",
@@ -172,7 +172,7 @@ pub fn gguf_config(file: &Gguf) -> Result<MoeConfig, ModelError> {
     let vocab = embedding.shape.first().copied().unwrap_or(0);
     let heads = need("attention.head_count")?;
     let hidden = need("embedding_length")?;
-    let end = file.get("tokenizer.ggml.eos_token_id").and_then(|v| v.size());
+    let end = file.get("tokenizer.ggml.eos_token_id").and_then(Value::size);
     let inner =
         size("expert_feed_forward_length").map_or_else(|| need("feed_forward_length"), Ok)?;
     let json = serde_json::json!({

@@ -134,7 +134,7 @@ impl Checkpoint<'_> {
     fn find(&self, name: &str) -> Result<(TensorView<'_>, &[u8]), ModelError> {
         let place = Place::in_checkpoint(self.family, self.experts, name);
         let found = self.files.iter().find_map(|file| file.tensor(&place.name).ok());
-        let tensor = found.ok_or_else(|| ModelError::Missing(place.name))?;
+        let tensor = found.ok_or(ModelError::Missing(place.name))?;
         let bytes = tensor.data();
         let each = bytes.len() / place.of;
         Ok((tensor, &bytes[place.part * each..][..each]))

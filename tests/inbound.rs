@@ -227,3 +227,72 @@ async fn github_stripe_slack_and_plain_senders_each_start_a_run() {
         assert_eq!((status, problem["code"].as_str()), (422, Some(code)), "{problem}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_becomes_one_observation_however_often_it_comes() {
+    let folder = Folder::new();
+    let server = Server::start(&folder.path());
+    let client = Client::of(&server, "gaming");
+    let hooks = json!({"url": "https://hooks.example.com/", "events": ["outcome.*"]});
+    let (status, endpoint) = client.post("/v1/webhooks/endpoints", hooks.to_string()).await;
+    assert_eq!(status, 201, "{endpoint}");
+    let mapping = |metric: &str| {
+        json!({"observation": {"metric": metric, "unit": "{{/who}}", "value": "{{/stayed}}",
+                               "at": "{{/on}}", "id": "{{/visit}}"},
+               "when": [{"pointer": "/type", "equals": "visit"}]})
+    };
+    let body = |metric: &str| json!({"name": "visits", "verifier": {"kind": "standard"}, "mapping": mapping(metric)});
+    let (status, problem) = client.post(SOURCES, body("happiness").to_string()).await;
+    assert_eq!((status, problem["code"].as_str()), (422, Some("unknown_metric")), "{problem}");
+    let (status, made) = client.post(SOURCES, body("retention_d1").to_string()).await;
+    assert_eq!(status, 201, "{made}");
+    let text = |name: &str| made[name].as_str().unwrap().to_owned();
+    let (id, path, secret) = (text("id"), text("path"), text("secret"));
+    let visit = |visit: &str, stayed: Value| {
+        json!({"type": "visit", "who": "p1", "stayed": stayed, "on": "2026-11-01T10:00:00Z",
+               "visit": visit})
+    };
+    let tried =
+        client.post(&format!("{SOURCES}/{id}/try"), visit("v0", json!(1)).to_string()).await;
+    assert_eq!(tried.1["observation"]["unit"], "p1", "{}", tried.1);
+    let first = visit("v1", json!(0.5)).to_string();
+    let sent = signed(&secret, "msg_1", &first);
+    let calls = (0..20).map(|_| send(&client.base, &path, &sent, &first));
+    let answers = futures_util::future::join_all(calls).await;
+    let observed = answers.iter().filter(|(_, answer)| answer["outcome"] == "observed");
+    assert_eq!(observed.count(), 1, "{answers:?}");
+    assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
+    // Another message about the same visit: the same again, then with another content.
+    for (message, visit, outcome) in [
+        ("msg_2", visit("v1", json!("0.5")), "observed"),
+        ("msg_3", visit("v1", json!(1)), "refused"),
+        ("msg_4", visit("v2", json!("often")), "unmapped"),
+        ("msg_5", json!({"type": "purchase"}), "skipped"),
+        (
+            "msg_6",
+            json!({"type": "visit", "who": "", "stayed": 1, "on": "2026-11-01T10:00:00Z", "visit": "v3"}),
+            "refused",
+        ),
+    ] {
+        let body = visit.to_string();
+        let sent = signed(&secret, message, &body);
+        let (status, answer) = send(&client.base, &path, &sent, &body).await;
+        assert_eq!((status, answer["outcome"].as_str()), (200, Some(outcome)), "{answer}");
+    }
+    let (_, kept) = client.get("/v1/observations?metric=retention_d1").await;
+    assert_eq!(kept["total"], 1, "{kept}");
+    assert_eq!(kept["observations"][0]["value"], "0.5");
+    // It is in the chain, and told to who wants to know, once.
+    let chain = client.get("/v1/outcome_events").await.1;
+    let came = chain["events"].as_array().unwrap().iter();
+    let came = came.filter(|event| event["payload"]["source"] == "webhook visits");
+    assert_eq!(came.count(), 1, "{chain}");
+    let log = format!("/v1/webhooks/endpoints/{}/deliveries", endpoint["id"].as_str().unwrap());
+    let (_, log) = client.get(&log).await;
+    let told: Vec<&Value> =
+        log["deliveries"].as_array().unwrap().iter().map(|one| &one["type"]).collect();
+    assert_eq!(told, ["outcome.recorded"], "{log}");
+    let mut browser = crate::dashboard::signed_in(&server).await;
+    let page = browser.get(&format!("/jv/demo-gaming/sources/{id}")).await;
+    assert!(page.text.contains("Notes retention_d1") && page.text.contains("Not taken"));
+}

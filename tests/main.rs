@@ -26,6 +26,7 @@ mod pack;
 mod retries;
 mod sets;
 mod settings;
+mod signing;
 mod startup;
 mod support;
 mod tenancy;

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::ask::Client;
-use crate::dashboard::signed_in;
+use crate::dashboard::{between, signed_in};
 use crate::support::{Folder, Server, output, tessera};
 
 fn text(value: &Value) -> &str {
@@ -39,6 +39,14 @@ async fn a_demo_tells_the_whole_story_and_its_statements_hold_offline() {
             .collect();
         assert_eq!(kinds, ["statement", "credit_note", "statement", "statement"]);
         assert_eq!(client.get("/v1/disputes").await.1["disputes"][0]["state"], "settled");
+        // A first start makes the story in well under a second, because it is this small: steps that
+        // are noted, and observations.
+        let chain = client.get("/v1/audit?limit=100").await.1;
+        let steps = chain["entries"].as_array().unwrap().len();
+        assert!(steps <= 12, "{pack}: {steps} steps");
+        let kpi = text(&metric["kpi"]);
+        let all = client.get(&format!("/v1/observations?metric={kpi}")).await.1;
+        assert!(all["total"].as_u64().unwrap() <= 6_000, "{pack}: {}", all["total"]);
     }
     let chain = Client::of(&server, "energy").get("/v1/audit?q=statement.made").await.1;
     assert_eq!(chain["entries"].as_array().unwrap().len(), 3, "{chain}");
@@ -251,4 +259,143 @@ async fn a_dispute_is_settled_by_a_credit_note_over_http() {
         post("/v1/statements", json!({"contract": "first-time-fix-rate-share", "month": "soon"}))
             .await;
     assert_eq!(status, 422);
+}
+
+#[tokio::test]
+async fn the_command_line_drafts_observes_agrees_and_disputes() {
+    let folder = Folder::new();
+    let server = Server::start(&folder.path());
+    let client = Client::of(&server, "gaming");
+    let data = folder.path();
+    let file = |name: &str, body: &Value| {
+        let path = data.join(name);
+        std::fs::write(&path, body.to_string()).unwrap();
+        path.display().to_string()
+    };
+    let run = |arguments: &[&str]| {
+        let arguments = [arguments, &["--tenant", "demo-gaming"]].concat();
+        let done = output(&data, &arguments);
+        let said = [done.stdout, done.stderr].concat();
+        (done.status.code(), String::from_utf8(said).unwrap())
+    };
+    let start = Timestamp::now() + SignedDuration::from_hours(1);
+    let draft = file("design.json", &design(start));
+    for (arguments, code, word) in [
+        (&["experiment", "draft", &*draft][..], 0, "a draft"),
+        (&["experiment", "assign", "offers", "p1", "--enrol"], 2, "start it first"),
+        (&["experiment", "start", "offers"], 0, "frozen"),
+        (&["experiment", "draft", &draft], 3, "frozen"),
+        (&["experiment", "assign", "offers", "p1", "--enrol"], 0, "p1"),
+    ] {
+        let (found, said) = run(arguments);
+        assert!(said.contains(word), "{arguments:?}: {said}");
+        assert!(found == Some(code) || code == 3 && found != Some(0), "{arguments:?}: {said}");
+    }
+    let at = Timestamp::now().to_string();
+    let seen =
+        |id: &str| json!({"id": id, "unit": "p1", "metric": "retention_d1", "at": at, "value": 1});
+    let seen = file("seen.json", &json!([seen("c1"), seen("c2")]));
+    assert!(run(&["experiment", "observe", &seen]).1.starts_with("2 observations are new"));
+    assert!(run(&["experiment", "observe", &seen]).1.contains("2 were there"));
+    let csv = data.join("visits.csv");
+    std::fs::write(
+        &csv,
+        "id,player,day,stayed\nd1,p1,2026-11-01T00:00:00Z,1\nd2,p2,2026-11-01T00:00:00Z,0\n",
+    )
+    .unwrap();
+    let imported = run(&["dataset", "import", &csv.display().to_string()]);
+    assert_eq!(imported.0, Some(0), "{}", imported.1);
+    let read = ["experiment", "import", "visits", "--metric", "retention_d1", "--unit", "player"];
+    let read = [&read[..], &["--at", "day", "--value", "stayed"]].concat();
+    let (code, said) = run(&read);
+    assert_eq!((code, &said[..1]), (Some(0), "2"), "{said}");
+    assert_eq!(client.get("/v1/observations?metric=retention_d1").await.1["total"], 4);
+    assert_eq!(run(&["experiment", "end", "offers", "--reason", "enough"]).0, Some(0));
+
+    let frozen = client.get("/v1/experiments/offers").await.1;
+    let contract = json!({
+        "name": "offers-share", "currency": "USD", "experiment": "offers",
+        "design_sha256": frozen["design_sha256"], "metric": "retention_d1", "value_per_unit": "2",
+        "parties": [{"name": "Studio", "share": "0.4"}, {"name": "Partner", "share": "0.6"}],
+    });
+    let (code, said) = run(&["statement", "contract", &file("contract.json", &contract)]);
+    assert_eq!(code, Some(0), "{said}");
+    let paper = data.join("paper.pdf").display().to_string();
+    assert_eq!(run(&["statement", "export", "4", "--out", &paper, "--pdf"]).0, Some(0));
+    assert!(std::fs::read(&paper).unwrap().starts_with(b"%PDF-"));
+    let (code, said) = run(&["statement", "dispute", "4", "--reason", "too much"]);
+    assert_eq!(code, Some(0), "{said}");
+    let dispute = said.trim().rsplit(' ').next().unwrap().to_owned();
+    assert!(run(&["statement", "disputes"]).1.contains(&dispute));
+    let (code, said) = run(&["statement", "decide", &dispute, "--answer", "it is right"]);
+    assert_eq!((code, said.trim()), (Some(0), "Rejected."));
+    let run_id = client
+        .ask(
+            "gaming",
+            "Pity is at 90 pulls and the base rate is 0.6%. How many pulls should a player expect?",
+        )
+        .await;
+    let effort = ["economics", "effort", text(&run_id["id"]), "--review", "60"];
+    assert_eq!(run(&effort).0, Some(0));
+    let chain = client.get("/v1/outcome_events").await.1;
+    let kinds: Vec<&str> =
+        chain["events"].as_array().unwrap().iter().take(9).map(|e| text(&e["type"])).collect();
+    let expected = [
+        "effort.noted",
+        "dispute.rejected",
+        "dispute.opened",
+        "contract.made",
+        "experiment.ended",
+        "observations.received",
+        "observations.received",
+        "experiment.started",
+        "experiment.drafted",
+    ];
+    assert_eq!(kinds, expected);
+}
+
+#[tokio::test]
+async fn the_pages_draft_start_end_and_state_and_say_where_prices_differ() {
+    let folder = Folder::new();
+    let server = Server::start(&folder.path());
+    let client = Client::of(&server, "gaming");
+    let mut browser = signed_in(&server).await;
+    let page = browser.get("/jv/demo-gaming/outcomes").await;
+    let csrf = between(&page.text, "name=\"csrf\" value=\"", "\"").to_owned();
+    let start = Timestamp::now() + SignedDuration::from_hours(1);
+    let draft = design(start).to_string();
+    let form = [("csrf", &*csrf), ("document", &*draft), ("reason", "enough")];
+    let post = "/jv/demo-gaming/outcomes/experiments";
+    assert_eq!(browser.post(post, &[("csrf", &*csrf), ("document", "{")]).await.status, 422);
+    assert_eq!(browser.post(post, &form).await.status, 303);
+    for (action, state) in [("start", "running"), ("end", "ended")] {
+        let path = format!("/jv/demo-gaming/experiments/offers/{action}");
+        assert_eq!(browser.post(&path, &form).await.status, 303, "{action}");
+        assert_eq!(client.get("/v1/experiments/offers").await.1["state"], state);
+    }
+    let contract = "arpdau-share";
+    let made = [("csrf", &*csrf), ("contract", contract), ("month", "2020-01")];
+    let page = browser.post("/jv/demo-gaming/outcomes/statements", &made).await;
+    assert!(matches!(page.status, 404 | 409 | 422), "{}", page.text);
+    let page = browser
+        .get("/jv/demo-gaming/economics?tasks=3000&minutes=8&saved_wage=30&delivery=20000")
+        .await;
+    assert!(
+        page.text.contains("A year saves 144000, 7.2 times its delivery: go on."),
+        "{}",
+        page.text
+    );
+    // One price is set for budgets, and the price table says something else.
+    let price = client.http.put(format!("{}/v1/prices", client.base)).bearer_auth(&client.key);
+    let price = price.body(r#"{"item": "call", "micros": 5}"#).send().await.unwrap();
+    assert_eq!(price.status().as_u16(), 200);
+    let differs = "budgets count `call` as 5 micro-units, the price table says 0";
+    for path in ["/v1/prices", "/v1/economics"] {
+        let said = client.get(path).await.1.to_string();
+        assert!(said.contains(differs), "{path}: {said}");
+    }
+    for path in ["economics", "controls"] {
+        let page = browser.get(&format!("/jv/demo-gaming/{path}")).await;
+        assert!(page.text.contains("micro-units, the price table says 0"), "{path}");
+    }
 }

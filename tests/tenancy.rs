@@ -1,6 +1,7 @@
 //! What the catalogue must say, and what two tenants must not see of each other.
 
 use agents::dataset::Mapping;
+use agents::outcome::receipt::Seal;
 use agents::synth::Consent;
 use server::access::Role;
 use server::dataset::{Job, Upload, import};
@@ -12,6 +13,7 @@ use server::store::{
     RunSource, Settled, ShadowPlan, SignedInBy, StartOutcome, Store, StoreError, SwitchScope,
     TenantId, TenantTx, Vote, hash_of,
 };
+use server::vault::Vault;
 use sqlx::{Connection as _, PgConnection};
 
 use crate::support::Folder;
@@ -54,7 +56,12 @@ async fn tenant(store: &Store, slug: &str) -> TenantId {
     let energy = agents::pack::shipped().unwrap().iter().find(|p| p.manifest.id == "energy");
     // The story of a demo fills every table of outcomes; of a randomised one, also that of units.
     let manifest = &energy.unwrap().manifest;
-    server::outcomes::demo::tell(&mut tx, manifest, jiff::Timestamp::now()).await.unwrap();
+    let vault = Vault::read("BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=").unwrap();
+    server::outcomes::demo::tell(&mut tx, &vault, manifest, jiff::Timestamp::now()).await.unwrap();
+    let partner = Seal::of(&[9; 32]).unwrap();
+    tx.add_party_key(&partner.register(slug, "Partner"), "seed").await.unwrap();
+    let signed = partner.countersign("Partner", "00", jiff::Timestamp::UNIX_EPOCH);
+    tx.add_countersignature(1, &signed, "seed").await.unwrap();
     let design = tx.experiments(None).await.unwrap().remove(0).design;
     tx.enrol(&design, &["plant".to_owned()]).await.unwrap();
     seed_webhooks(&mut tx, run).await;

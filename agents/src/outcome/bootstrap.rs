@@ -3,8 +3,8 @@
 //! whatever library and version they use.
 
 use super::adjust::sorted_quantile;
-use super::distribution::count;
-use super::sample::{Difference, StatError, enough};
+use super::distribution::{count, critical, two_sided};
+use super::sample::{Difference, Sample, StatError, enough, welch};
 
 /// SplitMix64.
 ///
@@ -42,15 +42,28 @@ fn redrawn(values: &[f64], chance: &mut Splitmix) -> f64 {
     sum / count(values.len())
 }
 
-/// Returns the difference of means with the percentile interval of `times` redrawn experiments.
+/// Returns the share of redrawn differences to leave out on either side. Redrawn means scatter less
+/// than means of new units do, by the difference between n and n - 1, and a normal tail is thinner than
+/// Student's; both are made up for by going further out.
+fn tail(control: &Sample, treatment: &Sample, alpha: f64) -> Result<f64, StatError> {
+    let whole = welch(control, treatment, alpha)?;
+    let redrawn = |sample: &Sample| sample.variance() * (sample.n - 1.0) / (sample.n * sample.n);
+    let short = whole.error / (redrawn(control) + redrawn(treatment)).sqrt();
+    Ok(two_sided(short * critical(alpha, whole.freedom), None) / 2.0)
+}
+
+/// Returns the difference of means with the expanded percentile interval of `times` redrawn experiments.
 /// `error` is the standard deviation of the redrawn differences; `p` is twice the share of them
-/// beyond 0 on the smaller side, at least 2 / `times`.
+/// beyond 0 on the smaller side, at least 2 / `times`. Below some 200 units an arm the interval of a
+/// heavy tail is still a little short: of log-normal values with 80 an arm it covers 94 %.
 ///
 /// # Errors
 /// [`StatError`] as its variants say.
 ///
 /// # Source
-/// Efron and Tibshirani 1993, *An introduction to the bootstrap*, chapters 8 and 13.
+/// Efron and Tibshirani 1993, *An introduction to the bootstrap*, chapters 8 and 13; Hesterberg 2015,
+/// *What teachers should know about the bootstrap*, for the expansion, here of two arms; Davison and
+/// Hinkley 1997, *Bootstrap methods and their application*, section 5.2.3, for the place (R + 1) p.
 pub fn bootstrap(
     control: &[f64],
     treatment: &[f64],
@@ -59,14 +72,19 @@ pub fn bootstrap(
     alpha: f64,
 ) -> Result<Difference, StatError> {
     enough(control.len(), treatment.len(), 2)?;
-    let mut chance = Splitmix::new(seed);
+    let of = |values: &[f64]| values.iter().copied().collect::<Sample>();
+    let (arms, mut chance) = ((of(control), of(treatment)), Splitmix::new(seed));
+    let tail = tail(&arms.0, &arms.1, alpha)?;
     let mut drawn: Vec<f64> = (0..times.max(2))
         .map(|_| redrawn(treatment, &mut chance) - redrawn(control, &mut chance))
         .collect();
     drawn.sort_by(f64::total_cmp);
-    let sample: super::sample::Sample = drawn.iter().copied().collect();
+    let sample = of(&drawn);
+    // The quantile function counts places from 0 to the last; (R + 1) p counts from 1.
+    let last = count(drawn.len() - 1);
+    let place = |p: f64| (((last + 2.0) * p - 1.0) / last).clamp(0.0, 1.0);
     let (Some(low), Some(high)) =
-        (sorted_quantile(&drawn, alpha / 2.0), sorted_quantile(&drawn, 1.0 - alpha / 2.0))
+        (sorted_quantile(&drawn, place(tail)), sorted_quantile(&drawn, place(1.0 - tail)))
     else {
         return Err(StatError::Flat);
     };
@@ -78,10 +96,9 @@ pub fn bootstrap(
     }
     let below = drawn.partition_point(|d| *d < 0.0);
     let beyond = below.min(drawn.len() - below).max(1);
-    let of = |values: &[f64]| values.iter().sum::<f64>() / count(values.len());
     Ok(Difference {
         low,
-        estimate: of(treatment) - of(control),
+        estimate: arms.1.mean - arms.0.mean,
         high,
         error: sample.variance().sqrt(),
         freedom: None,

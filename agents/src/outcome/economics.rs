@@ -113,6 +113,50 @@ impl Terms {
     }
 }
 
+impl Terms {
+    /// Says where prices by the step (`token` of 1,000, `second`, `call`, `call:TOOL`, in micro-units)
+    /// are other than this table; each as a sentence. Prices by the step are rounded up, and one price
+    /// of tokens stands for both, so one between those of read and written tokens agrees.
+    pub fn differing(&self, prices: &[(&str, i64)]) -> Vec<String> {
+        let up = |amount: Micros, whole: i64| {
+            amount.0.div_euclid(whole) + i64::from(amount.0.rem_euclid(whole) != 0)
+        };
+        let (read, written) = (self.local.prompt_per_million, self.local.decoded_per_million);
+        let others = self.tool_fees.get("*").copied().unwrap_or_default();
+        let range = |item: &str| match item {
+            "token" => (up(read.min(written), 1000), up(read.max(written), 1000)),
+            "second" => (up(self.compute_per_hour, 3600), up(self.compute_per_hour, 3600)),
+            "call" => (others.0, others.0),
+            tool => {
+                let tool = tool.strip_prefix("call:").unwrap_or(tool);
+                let fee = self.tool_fees.get(tool).copied().unwrap_or(others).0;
+                (fee, fee)
+            }
+        };
+        let set = |item: &str| prices.iter().find(|(name, _)| *name == item).map(|(_, p)| *p);
+        let fees = self.tool_fees.keys().filter(|tool| *tool != "*");
+        let mut items: Vec<String> = ["token", "second", "call"].map(str::to_owned).into();
+        items.extend(fees.map(|tool| format!("call:{tool}")));
+        let named = prices.iter().map(|(item, _)| (*item).to_owned());
+        items.extend(named.filter(|item| item.starts_with("call:")));
+        items.sort_unstable();
+        items.dedup();
+        let said = |item: &String| {
+            let (low, high) = range(item);
+            // A tool without a price of its own counts by that of a call.
+            let counted = set(item).or_else(|| set("call").filter(|_| item.starts_with("call:")));
+            let counted = counted.unwrap_or(0);
+            (!(low..=high).contains(&counted)).then(|| {
+                let table = if low == high { low.to_string() } else { format!("{low} to {high}") };
+                format!(
+                    "budgets count `{item}` as {counted} micro-units, the price table says {table}"
+                )
+            })
+        };
+        items.iter().filter_map(said).collect()
+    }
+}
+
 /// What runs took.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effort {
@@ -351,6 +395,32 @@ mod tests {
         assert_eq!(cost.remote_total, micros("82.25"));
         assert_eq!(cost.share_of_baseline, Some(micros("0.026511")));
         assert_eq!(cost.gate_holds, Some(true));
+    }
+
+    #[test]
+    fn prices_of_budgets_that_say_something_else_are_named() {
+        let mut terms = Terms::standard("USD");
+        terms.compute_per_hour = micros("3.6");
+        terms.local.prompt_per_million = micros("1");
+        terms.local.decoded_per_million = micros("4");
+        terms.tool_fees =
+            BTreeMap::from([("*".to_owned(), micros("0.01")), ("pay".to_owned(), micros("0.25"))]);
+        let same = [("token", 2_500), ("second", 1_000), ("call", 10_000), ("call:pay", 250_000)];
+        assert_eq!(terms.differing(&same), [""; 0]);
+        let mut other = same.to_vec();
+        other[3].1 = 240_000;
+        other.push(("call:refund", 5));
+        let said = terms.differing(&other);
+        assert_eq!(
+            said,
+            [
+                "budgets count `call:pay` as 240000 micro-units, the price table says 250000",
+                "budgets count `call:refund` as 5 micro-units, the price table says 10000",
+            ]
+        );
+        // A tool without a price of its own is counted by that of a call.
+        assert!(terms.differing(&same[..3])[0].contains("`call:pay` as 10000"));
+        assert_eq!(terms.differing(&[]).len(), 4);
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! The signed receipt of a statement, and its check without the platform that made it.
 
-use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
-use thiserror::Error;
 
-use super::design::canonical;
+use super::design::sha256;
+pub use super::signature::{Countersignature, Handover, Registration, Seal, SealError};
+use super::signature::{holds, leads_to};
 use super::statement::{Document, Event, FORMAT, Kind, recompute};
 
 /// What a signature holds. It is made over the canonical JSON of the other members.
@@ -50,31 +49,15 @@ pub struct Export {
     pub events: Vec<Event>,
     /// What holds both.
     pub receipt: Receipt,
+    /// Parties that agree with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub countersignatures: Vec<Countersignature>,
+    /// How the joint venture's keys followed each other, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub handovers: Vec<Handover>,
 }
 
-/// The key of a joint venture.
-pub struct Seal(SigningKey);
-
-/// Why there is no key.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("a signing key has 32 bytes")]
-pub struct SealError;
-
 impl Seal {
-    /// Takes the 32 secret bytes.
-    ///
-    /// # Errors
-    /// [`SealError`] ⇐ another length.
-    pub fn of(secret: &[u8]) -> Result<Self, SealError> {
-        let secret: [u8; 32] = secret.try_into().map_err(|_| SealError)?;
-        Ok(Self(SigningKey::from_bytes(&secret)))
-    }
-
-    /// Returns the public key, hex.
-    pub fn public(&self) -> String {
-        hex::encode(self.0.verifying_key().as_bytes())
-    }
-
     /// Signs a document and its events.
     pub fn sign(&self, document: Document, events: Vec<Event>) -> Export {
         let mut receipt = Receipt {
@@ -90,8 +73,8 @@ impl Seal {
             public_key: self.public(),
             signature: String::new(),
         };
-        receipt.signature = hex::encode(self.0.sign(&canonical(&receipt)).to_bytes());
-        Export { document, events, receipt }
+        receipt.signature = self.over(&receipt);
+        Export { document, events, receipt, countersignatures: vec![], handovers: vec![] }
     }
 }
 
@@ -99,31 +82,29 @@ impl Receipt {
     /// Tells whether the signature is that of the public key over the other members.
     pub fn is_signed(&self) -> bool {
         let unsigned = Self { signature: String::new(), ..self.clone() };
-        let signature = hex::decode(&self.signature).ok();
-        let signature = signature.and_then(|bytes| Signature::from_slice(&bytes).ok());
-        let key = hex::decode(&self.public_key).ok().and_then(|bytes| bytes.try_into().ok());
-        let key = key.and_then(|bytes: [u8; 32]| VerifyingKey::from_bytes(&bytes).ok());
-        match (signature, key) {
-            (Some(signature), Some(key)) => {
-                key.verify_strict(&canonical(&unsigned), &signature).is_ok()
-            }
-            _ => false,
-        }
+        holds(&self.public_key, &unsigned, &self.signature)
+    }
+
+    /// Returns the SHA-256 of the receipt with its signature, which parties counter-sign.
+    pub fn sha256(&self) -> String {
+        sha256(self)
     }
 
     /// Returns a digest of the receipt to read out over the phone: 16 hex digits.
     pub fn fingerprint(&self) -> String {
-        hex::encode(&Sha256::digest(canonical(self))[..8])
+        self.sha256().chars().take(16).collect()
     }
 }
 
 /// What the reader of a statement holds beside it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Kept<'a> {
-    /// The public key that the other party gave, hex.
+    /// A public key that the joint venture gave, hex: the one that signed, or an earlier one.
     pub public_key: Option<&'a str>,
     /// The receipt that was kept when the statement came.
     pub receipt: Option<&'a Receipt>,
+    /// Parties that must have signed, each with its public key, hex.
+    pub parties: &'a [(String, String)],
 }
 
 /// Checks an export; returns every fault in words, the first event that differs first. An empty list
@@ -157,8 +138,19 @@ pub fn verify(export: &Export, kept: Kept<'_>) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if kept.public_key.is_some_and(|key| !key.trim().eq_ignore_ascii_case(&receipt.public_key)) {
+    let trusts =
+        |key: &str| leads_to(key, &receipt.public_key, &receipt.venture, &export.handovers);
+    if kept.public_key.is_some_and(|key| !trusts(key)) {
         faults.push(format!("signed by another key, {}", receipt.public_key));
+    }
+    faults.extend(strange_countersignatures(export, receipt));
+    for (party, key) in kept.parties {
+        let theirs = |one: &&Countersignature| {
+            one.party == *party && one.public_key.eq_ignore_ascii_case(key.trim())
+        };
+        if !export.countersignatures.iter().any(|one| theirs(&one)) {
+            faults.push(format!("{party} has not signed it with the key {key}"));
+        }
     }
     match recompute(document, &export.events) {
         Ok(None) => {}
@@ -166,6 +158,25 @@ pub fn verify(export: &Export, kept: Kept<'_>) -> Vec<String> {
         Err(error) => faults.push(format!("the statement cannot be computed again: {error}")),
     }
     faults
+}
+
+/// Names the counter-signatures that are not those of a party over this receipt.
+fn strange_countersignatures(export: &Export, receipt: &Receipt) -> Vec<String> {
+    let held = receipt.sha256();
+    let parties = &export.document.contract.parties;
+    let fault = |one: &Countersignature| {
+        let party = &one.party;
+        if parties.iter().all(|known| known.name != *party) {
+            Some(format!("{party} signed it and is no party of the contract"))
+        } else if one.receipt_sha256 != held {
+            Some(format!("the signature of {party} is over another receipt"))
+        } else if !one.is_signed() {
+            Some(format!("the signature of {party} does not hold"))
+        } else {
+            None
+        }
+    };
+    export.countersignatures.iter().filter_map(fault).collect()
 }
 
 /// Names the first event that is not the one that was signed.

@@ -71,7 +71,7 @@ pub enum Design {
     Ratio,
     /// Exponential values capped at the 95 % quantile.
     Winsorised,
-    /// Log-normal values, redrawn.
+    /// Log-normal values, redrawn; 300 units an arm.
     Bootstrap,
     /// Sixty periods in random blocks of two, under a trend, a weekly pattern and autocorrelation.
     Switchback,
@@ -132,7 +132,7 @@ impl Design {
             }
             Self::Bootstrap => {
                 let mut arm = |more: f64| -> Vec<f64> {
-                    (0..80).map(|_| more + (0.8 * draws.normal()).exp()).collect()
+                    (0..300).map(|_| more + (0.8 * draws.normal()).exp()).collect()
                 };
                 let (control, treatment) = (arm(0.0), arm(0.3));
                 Ok((bootstrap(&control, &treatment, 300, seed, ALPHA)?, 0.3))

@@ -8,7 +8,7 @@ use super::demo::{Story, story};
 use super::design::{Better, Design, Measure, Method, Metric, Reading};
 use super::micros::Micros;
 use super::readout::{Observation, ReadOut, Standing, Verdict, read_out};
-use super::receipt::{Export, Kept, Seal, verify};
+use super::receipt::{Countersignature, Export, Handover, Kept, Seal, verify};
 use super::simulate::Draws;
 use super::statement::{Basis, Corrects, Event, Kind, draw_up, events};
 use crate::pack::shipped;
@@ -253,15 +253,71 @@ fn who_changes_the_receipt_as_well_is_found_by_the_key_and_by_the_copy_that_was_
     let document = draw_up(basis, &events).unwrap();
     let forged = Seal::of(&[8; 32]).unwrap().sign(document, events);
     assert!(verify(&forged, Kept::default()).is_empty(), "it holds by itself");
-    let faults = verify(&forged, Kept { public_key: Some(&key), receipt: None });
+    let faults = verify(&forged, Kept { public_key: Some(&key), ..Kept::default() });
     assert!(faults.iter().any(|fault| fault.contains("another key")), "{faults:?}");
-    let faults = verify(&forged, Kept { public_key: None, receipt: Some(&export.receipt) });
+    let faults = verify(&forged, Kept { receipt: Some(&export.receipt), ..Kept::default() });
     assert!(faults[0].starts_with("event ") && faults[0].contains("differs"), "{faults:?}");
     // A receipt that was only edited does not hold its signature.
     let mut edited = export.clone();
     edited.receipt.number = 9;
     let faults = verify(&edited, Kept::default());
     assert!(faults.iter().any(|fault| fault.contains("signature")), "{faults:?}");
+}
+
+#[test]
+fn both_parties_sign_and_a_signature_over_something_else_is_found() {
+    let mut export = exported(&story("gaming", date(2026, 11, 25)).unwrap());
+    let party = export.document.contract.parties[1].name.clone();
+    let partner = Seal::of(&[9; 32]).unwrap();
+    assert!(partner.register("demo", &party).is_signed());
+    let at = export.document.issued_at;
+    let signed = partner.countersign(&party, &export.receipt.sha256(), at);
+    let wanted = [(party.clone(), partner.public())];
+    let kept = Kept { parties: &wanted, ..Kept::default() };
+    assert!(verify(&export, kept)[0].contains("has not signed"), "nobody has");
+    export.countersignatures.push(signed.clone());
+    assert_eq!(verify(&export, kept), [""; 0]);
+    let own = [(party.clone(), Seal::of(&[7; 32]).unwrap().public())];
+    let faults = verify(&export, Kept { parties: &own, ..Kept::default() });
+    assert!(faults[0].contains("has not signed it with the key"), "{faults:?}");
+    let other = "0".repeat(64);
+    for (changed, why) in [
+        (
+            Countersignature { signed_at: at + SignedDuration::from_secs(1), ..signed.clone() },
+            "hold",
+        ),
+        (partner.countersign(&party, &other, at), "another receipt"),
+        (partner.countersign("Nobody", &export.receipt.sha256(), at), "no party"),
+        // The joint venture cannot sign for its partner under the partner's key.
+        (Countersignature { public_key: own[0].1.clone(), ..signed }, "hold"),
+    ] {
+        export.countersignatures = vec![changed];
+        let faults = verify(&export, Kept::default());
+        assert!(faults.len() == 1 && faults[0].contains(why), "{why}: {faults:?}");
+    }
+}
+
+#[test]
+fn a_key_that_another_handed_over_to_is_trusted_and_no_other_is() {
+    let mut export = exported(&story("finance", date(2026, 11, 25)).unwrap());
+    let (first, second) = (Seal::of(&[5; 32]).unwrap(), Seal::of(&[6; 32]).unwrap());
+    let last = Seal::of(&[7; 32]).unwrap();
+    let at = export.document.issued_at;
+    let key = first.public();
+    let kept = Kept { public_key: Some(&key), ..Kept::default() };
+    export.handovers = vec![first.hand_over("demo", &second, at)];
+    assert!(verify(&export, kept)[0].contains("another key"), "the chain ends before");
+    export.handovers.push(second.hand_over("demo", &last, at));
+    assert_eq!(verify(&export, kept), [""; 0]);
+    // One that hands over for another joint venture, to another key, or in a ring leads nowhere.
+    for wrong in [
+        second.hand_over("other", &last, at),
+        Handover { next_public_key: last.public(), ..second.hand_over("demo", &first, at) },
+        second.hand_over("demo", &first, at),
+    ] {
+        export.handovers[1] = wrong;
+        assert!(verify(&export, kept)[0].contains("another key"));
+    }
 }
 
 #[test]

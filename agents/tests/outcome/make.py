@@ -3,7 +3,7 @@
     python3 -m venv v && v/bin/pip install numpy scipy statsmodels
     v/bin/python make.py > stats.json
 
-Made with numpy 2, scipy 1.16 and statsmodels 0.14. The data are drawn once with a fixed seed and
+numpy 2.4.6, scipy 1.17.1 and statsmodels 0.15.0 write this very file, byte by byte. The data are drawn once with a fixed seed and
 written out, so that the test needs no generator.
 """
 
@@ -115,7 +115,12 @@ def bootstrap():
     for _ in range(times):
         of_t = redrawn(t)
         drawn.append(of_t - redrawn(c))
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    # Expanded for n - 1 and Student's t as the test of two unequal variances has it.
+    own = [np.var(c, ddof=1) / len(c), np.var(t, ddof=1) / len(t)]
+    short = math.sqrt(sum(own) / (np.var(c) / len(c) + np.var(t) / len(t)))
+    freedom = stats.ttest_ind(t, c, equal_var=False).df
+    tail = stats.norm.cdf(-short * stats.t.ppf(0.975, freedom))
+    low, high = np.quantile(drawn, [tail, 1 - tail], method="weibull")
     below = sum(d < 0 for d in drawn)
     return dict(control=c, treatment=t, times=times, seed=77,
                 expect=dict(estimate=float(np.mean(t) - np.mean(c)), low=float(low), high=float(high),

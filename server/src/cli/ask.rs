@@ -109,7 +109,7 @@ async fn run(
     request: &str,
 ) -> Result<RunView, CliError> {
     let store = &opened.store;
-    demo::ensure(store).await?;
+    demo::ensure(store, &config.vault()?).await?;
     let tenant = super::admin::find(store, slug).await?;
     let mut tx = store.begin(tenant).await?;
     let pack = tx.tenant().await?.pack;

@@ -12,6 +12,7 @@ use crate::control::{
     first_instant, settle,
 };
 use crate::error::Problem;
+use crate::outcomes::ledger::prices_that_differ;
 use crate::store::{Busy, Store, SwitchScope, TenantTx};
 
 /// Who is named in what is kept.
@@ -199,6 +200,9 @@ async fn on_budget(store: &Store, command: BudgetCommand) -> Result<(), CliError
             }
             for price in tx.prices().await? {
                 say(format_args!("price\t{}\t{} micro-units", price.item, price.micros))?;
+            }
+            for one in prices_that_differ(&mut tx).await? {
+                say(format_args!("Note: {one}"))?;
             }
             Ok(())
         }

@@ -11,6 +11,7 @@ use crate::access::all_scopes;
 use crate::dataset::{Job, Upload, import};
 use crate::outcomes;
 use crate::store::{NewKey, NewTenant, Secret, Store};
+use crate::vault::Vault;
 
 /// A demo joint venture that was just made.
 pub(super) struct Made {
@@ -19,7 +20,7 @@ pub(super) struct Made {
 }
 
 /// Makes a joint venture for each pack that has none; returns those made.
-pub(super) async fn ensure(store: &Store) -> Result<Vec<Made>, CliError> {
+pub(super) async fn ensure(store: &Store, vault: &Vault) -> Result<Vec<Made>, CliError> {
     let packs = agents::pack::shipped().map_err(|error| CliError::Pack(error.to_string()))?;
     let known = store.directory().await?;
     let mut made = Vec::new();
@@ -27,14 +28,14 @@ pub(super) async fn ensure(store: &Store) -> Result<Vec<Made>, CliError> {
         let slug = format!("demo-{}", pack.manifest.id);
         // Looked up one by one: a first start that was killed half-way is completed by the next.
         if known.iter().all(|tenant| tenant.slug != slug) {
-            let key = make(store, pack, &slug).await?;
+            let key = make(store, vault, pack, &slug).await?;
             made.push(Made { slug, key });
         }
     }
     Ok(made)
 }
 
-async fn make(store: &Store, pack: &Pack, slug: &str) -> Result<Secret, CliError> {
+async fn make(store: &Store, vault: &Vault, pack: &Pack, slug: &str) -> Result<Secret, CliError> {
     let fixtures = FixtureSource::of(pack).map_err(|error| CliError::Pack(error.to_string()))?;
     let id = store
         .create_tenant(&NewTenant {
@@ -59,7 +60,7 @@ async fn make(store: &Store, pack: &Pack, slug: &str) -> Result<Secret, CliError
         import(store, id, job, &mut |_| {}).await?;
     }
     let mut tx = store.begin(id).await?;
-    outcomes::demo::tell(&mut tx, &pack.manifest, Timestamp::now())
+    outcomes::demo::tell(&mut tx, vault, &pack.manifest, Timestamp::now())
         .await
         .map_err(|problem| CliError::Pack(problem.detail))?;
     let new = NewKey { label: "demo".to_owned(), scopes: all_scopes(), ..NewKey::default() };

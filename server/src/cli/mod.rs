@@ -21,6 +21,7 @@ mod outcome;
 mod pack;
 mod secrets;
 mod serve;
+mod statement;
 mod synth;
 mod webhook;
 
@@ -108,7 +109,7 @@ enum Command {
     Economics(outcome::EconomicsCommand),
     /// List, make, export and verify statements.
     #[command(subcommand)]
-    Statement(outcome::StatementCommand),
+    Statement(statement::StatementCommand),
     /// Export the audit chain, check an export offline, erase content.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -246,7 +247,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Restore { folder } => backup::restore(&cli.config, &folder).await,
             Command::Experiment(command) => outcome::experiment(&cli.config, command).await,
             Command::Economics(command) => outcome::economics(&cli.config, command).await,
-            Command::Statement(command) => outcome::statement(&cli.config, command).await,
+            Command::Statement(command) => statement::statement(&cli.config, command).await,
             Command::Audit(command) => audit::audit(&cli.config, command).await,
             Command::Secrets(command) => secrets::secrets(&cli.config, command).await,
             Command::Webhook(command) => webhook::webhook(&cli.config, command).await,

@@ -1,27 +1,29 @@
-//! Outcomes on the command line: experiments, economics, statements. `statement verify` needs neither
-//! a server nor a network.
+//! Experiments, observations and economics on the command line.
 
 use std::path::{Path, PathBuf};
 
+use agents::outcome::design::Design;
 use agents::outcome::economics::{Terms, UseCase, screen};
 use agents::outcome::micros::Micros;
-use agents::outcome::readout::{ReadOut, Standing};
-use agents::outcome::receipt::{Export, Kept, Receipt, verify};
+use agents::outcome::readout::{Observation, ReadOut, Standing};
+use agents::pack::Kpi;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::open::open;
 use super::{CliError, admin, say};
 use crate::config::Config;
 use crate::error::Problem;
-use crate::outcomes::ledger::{economics as costs, export, month, set_terms, state};
-use crate::outcomes::read;
+use crate::outcomes::import::{Columns, from_dataset, observe_all};
+use crate::outcomes::ledger::{economics as costs, note_effort, set_terms};
+use crate::outcomes::{draft, end, enrol, read, start};
 use crate::store::TenantTx;
 
 /// Who acts on the command line.
-const BY: &str = "command line";
+pub(super) const BY: &str = "command line";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ExperimentCommand {
@@ -31,6 +33,43 @@ pub(super) enum ExperimentCommand {
         #[arg(long)]
         tenant: String,
     },
+    /// Make a draft of a JSON file, or replace the one of the same name.
+    Draft {
+        /// File with a design, as `POST /v1/experiments` takes it.
+        file: PathBuf,
+        /// Name of the joint venture.
+        #[arg(long)]
+        tenant: String,
+    },
+    /// Freeze a draft before its window begins.
+    Start {
+        /// Name of the experiment.
+        name: String,
+        /// Name of the joint venture.
+        #[arg(long)]
+        tenant: String,
+    },
+    /// End a running experiment.
+    End {
+        /// Name of the experiment.
+        name: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+        /// Name of the joint venture.
+        #[arg(long)]
+        tenant: String,
+    },
+    /// Add observations of a JSON file, all or nothing.
+    Observe {
+        /// File with an array of `{"id", "unit", "metric", "at", "value", "weight"}`.
+        file: PathBuf,
+        /// Name of the joint venture.
+        #[arg(long)]
+        tenant: String,
+    },
+    /// Add observations from columns of a dataset, all or nothing.
+    Import(ImportCommand),
     /// Say what an experiment shows.
     Readout {
         /// Name of the experiment.
@@ -49,10 +88,40 @@ pub(super) enum ExperimentCommand {
         /// Units.
         #[arg(required = true)]
         units: Vec<String>,
+        /// Note that they take part.
+        #[arg(long)]
+        enrol: bool,
         /// Name of the joint venture.
         #[arg(long)]
         tenant: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ImportCommand {
+    /// Identifier of the dataset.
+    dataset: String,
+    /// KPI that is observed.
+    #[arg(long)]
+    metric: String,
+    /// Column of the identifier.
+    #[arg(long, default_value = "id")]
+    id: String,
+    /// Column of the unit.
+    #[arg(long, default_value = "unit")]
+    unit: String,
+    /// Column of the instant.
+    #[arg(long, default_value = "at")]
+    at: String,
+    /// Column of the value.
+    #[arg(long, default_value = "value")]
+    value: String,
+    /// Column of the weight of a ratio.
+    #[arg(long)]
+    weight: Option<String>,
+    /// Name of the joint venture.
+    #[arg(long)]
+    tenant: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -73,6 +142,20 @@ pub(super) enum EconomicsCommand {
     Terms {
         /// File, in the form that `economics show --json` prints as `terms`.
         file: PathBuf,
+        /// Name of the joint venture.
+        #[arg(long)]
+        tenant: String,
+    },
+    /// Note the time that people took over a run.
+    Effort {
+        /// Identifier of the run.
+        run: Uuid,
+        /// Seconds of review.
+        #[arg(long, default_value_t = 0)]
+        review: i32,
+        /// Seconds of rework.
+        #[arg(long, default_value_t = 0)]
+        rework: i32,
         /// Name of the joint venture.
         #[arg(long)]
         tenant: String,
@@ -100,57 +183,23 @@ pub(super) struct ScreenCommand {
     days_to_data: u32,
 }
 
-#[derive(Debug, Subcommand)]
-pub(super) enum StatementCommand {
-    /// List the statements and credit notes.
-    List {
-        /// Name of the joint venture.
-        #[arg(long)]
-        tenant: String,
-    },
-    /// Make the statement of a month.
-    Make {
-        /// Name of the contract.
-        contract: String,
-        /// Month, UTC, such as 2026-10.
-        month: String,
-        /// Name of the joint venture.
-        #[arg(long)]
-        tenant: String,
-    },
-    /// Write a statement with its events and receipt to a file.
-    Export {
-        /// Number of the statement.
-        number: i32,
-        /// Name of the joint venture.
-        #[arg(long)]
-        tenant: String,
-        /// File to write.
-        #[arg(long)]
-        out: PathBuf,
-    },
-    /// Compute an exported statement again, offline, and name what differs.
-    Verify {
-        /// The export.
-        file: PathBuf,
-        /// Public key that the joint venture gave, hex.
-        #[arg(long)]
-        key: Option<String>,
-        /// The receipt (or whole export) that was kept when the statement came.
-        #[arg(long)]
-        receipt: Option<PathBuf>,
-    },
-}
-
-fn told(problem: Problem) -> CliError {
+pub(super) fn told(problem: Problem) -> CliError {
     CliError::Input(problem.detail)
 }
 
-fn loaded<T: DeserializeOwned>(file: &Path) -> Result<T, CliError> {
+pub(super) fn loaded<T: DeserializeOwned>(file: &Path) -> Result<T, CliError> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| CliError::Input(format!("{}: {error}", file.display())))?;
     serde_json::from_str(&text)
         .map_err(|error| CliError::Input(format!("{}: {error}", file.display())))
+}
+
+/// Returns the measures of a joint venture's pack.
+pub(super) async fn kpis(tx: &mut TenantTx) -> Result<Vec<Kpi>, CliError> {
+    let pack = tx.tenant().await?.pack;
+    let packs = agents::pack::shipped().map_err(|error| CliError::Pack(error.to_string()))?;
+    let own = packs.iter().find(|one| one.manifest.id == pack);
+    Ok(own.map(|one| one.manifest.kpis.clone()).unwrap_or_default())
 }
 
 /// Runs work on the rows of a joint venture and keeps what it changed.
@@ -169,6 +218,8 @@ macro_rules! with_tenant {
         done
     }};
 }
+
+pub(super) use with_tenant;
 
 pub(super) async fn experiment(
     config: &Config,
@@ -192,16 +243,76 @@ pub(super) async fn experiment(
                 print(&read)?;
             }
         }),
-        ExperimentCommand::Assign { name, units, tenant } => with_tenant!(config, &tenant, |tx| {
-            let one = tx.experiment(&name).await?;
-            if one.state == "draft" {
-                return Err(CliError::Input("a draft assigns nobody; start it first".to_owned()));
-            }
-            for unit in &units {
-                say(format_args!("{unit}\t{}", one.design.arm(unit)))?;
-            }
+        ExperimentCommand::Draft { file, tenant } => {
+            let design: Design = loaded(&file)?;
+            with_tenant!(config, &tenant, |tx| {
+                let kpis = kpis(&mut tx).await?;
+                let made = draft(&mut tx, &kpis, &design, BY).await.map_err(told)?;
+                say(format_args!("{} is a draft, {}", design.name, made.sha256))?;
+            })
+        }
+        ExperimentCommand::Start { name, tenant } => with_tenant!(config, &tenant, |tx| {
+            let begun = start(&mut tx, &name, Timestamp::now(), BY).await.map_err(told)?;
+            say(format_args!("{name} is frozen, {}", begun.sha256))?;
         }),
+        ExperimentCommand::End { name, reason, tenant } => with_tenant!(config, &tenant, |tx| {
+            end(&mut tx, &name, &reason, Timestamp::now(), BY).await.map_err(told)?;
+            say(format_args!("{name} has ended"))?;
+        }),
+        ExperimentCommand::Observe { file, tenant } => {
+            let observations: Vec<Observation> = loaded(&file)?;
+            with_tenant!(config, &tenant, |tx| {
+                add(&mut tx, &observations, BY).await?;
+            })
+        }
+        ExperimentCommand::Import(command) => import(config, command).await,
+        ExperimentCommand::Assign { name, units, enrol: joins, tenant } => {
+            with_tenant!(config, &tenant, |tx| {
+                let one = tx.experiment(&name).await?;
+                if one.state == "draft" {
+                    return Err(CliError::Input(
+                        "a draft assigns nobody; start it first".to_owned(),
+                    ));
+                }
+                if joins && one.state == "ended" {
+                    return Err(CliError::Input("it has ended; nobody joins it".to_owned()));
+                }
+                if joins {
+                    enrol(&mut tx, &one.design, &units).await.map_err(told)?;
+                }
+                for unit in &units {
+                    say(format_args!("{unit}\t{}", one.design.arm(unit)))?;
+                }
+            })
+        }
     }
+}
+
+async fn add(
+    tx: &mut TenantTx,
+    observations: &[Observation],
+    source: &str,
+) -> Result<(), CliError> {
+    let kpis = kpis(tx).await?;
+    let done = observe_all(tx, &kpis, observations, source, BY).await.map_err(told)?;
+    say(format_args!("{} observations are new, {} were there", done.added, done.repeated))
+}
+
+async fn import(config: &Config, command: ImportCommand) -> Result<(), CliError> {
+    let ImportCommand { dataset, metric, id, unit, at, value, weight, tenant } = command;
+    let columns = Columns { dataset, metric, id, unit, at, value, weight };
+    let opened = open(config, false).await?;
+    let done = async {
+        let tenant = admin::find(&opened.store, &tenant).await?;
+        let source = columns.source();
+        let all = from_dataset(&opened.store, tenant, columns).await.map_err(told)?;
+        let mut tx = opened.store.begin(tenant).await?;
+        add(&mut tx, &all, &source).await?;
+        Ok::<_, CliError>(tx.commit().await?)
+    }
+    .await;
+    opened.close().await?;
+    done
 }
 
 fn print(read: &ReadOut) -> Result<(), CliError> {
@@ -233,6 +344,12 @@ pub(super) async fn economics(config: &Config, command: EconomicsCommand) -> Res
             with_tenant!(config, &tenant, |tx| {
                 set_terms(&mut tx, &terms, BY).await.map_err(told)?;
                 say("The price table is set; the earlier one is kept.")?;
+            })
+        }
+        EconomicsCommand::Effort { run, review, rework, tenant } => {
+            with_tenant!(config, &tenant, |tx| {
+                note_effort(&mut tx, run, (review, rework), BY).await.map_err(told)?;
+                say(format_args!("{review} s of review and {rework} s of rework are noted"))?;
             })
         }
         EconomicsCommand::Screen(screened) => {
@@ -286,83 +403,8 @@ async fn show(tx: &mut TenantTx, days: u16, json: bool) -> Result<(), CliError> 
             None => say(format_args!("{what}\tnot known yet"))?,
         }
     }
-    Ok(())
-}
-
-pub(super) async fn statement(config: &Config, command: StatementCommand) -> Result<(), CliError> {
-    match command {
-        StatementCommand::List { tenant } => with_tenant!(config, &tenant, |tx| {
-            for one in tx.statements(None).await?.iter().rev() {
-                let document = &one.document;
-                let parts = document.payable.iter();
-                let currency = &document.contract.currency;
-                let parts = parts.map(|p| format!("{} {}", p.party, p.amount.money(currency)));
-                let parts: Vec<String> = parts.collect();
-                say(format_args!(
-                    "{}\t{} to {}\t{} {currency}",
-                    crate::outcomes::pdf::title(document),
-                    document.from,
-                    document.to,
-                    parts.join(", ")
-                ))?;
-            }
-        }),
-        StatementCommand::Make { contract, month: text, tenant } => {
-            let period = month(&text).map_err(told)?;
-            with_tenant!(config, &tenant, |tx| {
-                let made = state(&mut tx, &contract, period, Timestamp::now(), BY).await;
-                say(format_args!("Made statement {}", made.map_err(told)?))?;
-            })
-        }
-        StatementCommand::Export { number, tenant, out } => with_tenant!(config, &tenant, |tx| {
-            let export = export(&mut tx, number).await.map_err(told)?;
-            std::fs::write(&out, format!("{:#}\n", json!(export)))?;
-            say(format_args!(
-                "Wrote {} with {} events; receipt {}, public key {}",
-                out.display(),
-                export.events.len(),
-                export.receipt.fingerprint(),
-                export.receipt.public_key
-            ))?;
-        }),
-        StatementCommand::Verify { file, key, receipt } => {
-            check(&file, key.as_deref(), receipt.as_deref())
-        }
-    }
-}
-
-fn check(file: &Path, key: Option<&str>, receipt: Option<&Path>) -> Result<(), CliError> {
-    let export: Export = loaded(file)?;
-    let kept = receipt.map(kept_receipt).transpose()?;
-    let faults = verify(&export, Kept { public_key: key, receipt: kept.as_ref() });
-    for fault in &faults {
-        say(format_args!("WRONG: {fault}"))?;
-    }
-    if !faults.is_empty() {
-        return Err(CliError::Run(format!("{} does not hold", file.display())));
-    }
-    let document = &export.document;
-    say(format_args!(
-        "Holds: {} of {}, {} events, receipt {}",
-        crate::outcomes::pdf::title(document),
-        document.venture,
-        export.events.len(),
-        export.receipt.fingerprint()
-    ))?;
-    for part in &document.payable {
-        let currency = &document.contract.currency;
-        say(format_args!("{}\t{} {currency}", part.party, part.amount.money(currency)))?;
-    }
-    if key.is_none() {
-        say("The key is the one in the file; pass --key with the key that you were given.")?;
+    for one in &found.budget_prices_differ {
+        say(format_args!("Note: {one}"))?;
     }
     Ok(())
-}
-
-/// Reads a receipt, alone or within an export.
-fn kept_receipt(file: &Path) -> Result<Receipt, CliError> {
-    match loaded::<Receipt>(file) {
-        Ok(receipt) => Ok(receipt),
-        Err(error) => loaded::<Export>(file).map(|export| export.receipt).map_err(|_| error),
-    }
 }

@@ -22,8 +22,10 @@ use crate::http::router;
 use crate::jobs::{self, Rules, Worker};
 use crate::models::{Models, shadow};
 use crate::ops;
+use crate::outcomes::signing::seal_plain;
 use crate::state::AppState;
 use crate::store::Store;
+use crate::vault::Vault;
 use crate::webhooks::worker::{Options, Worker as Sender};
 
 /// Time that calls in hand have to end after a stop.
@@ -53,7 +55,9 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
     let origin =
         Origin::new(config.public_url.as_deref(), config.proxies).map_err(CliError::Input)?;
     let access = Arc::new(Access { origin, ..Access::default() });
-    let made = demo::ensure(store).await?;
+    let vault = Arc::new(config.vault()?);
+    let made = demo::ensure(store, &vault).await?;
+    seal_signing_keys(store, &vault).await?;
     let models = Models::open(config).map_err(CliError::Planner)?;
     models.sweep();
     let (tell_shadow, planned) = shadow::channel();
@@ -92,7 +96,7 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
     let models = Arc::clone(agents.models());
     let mut terminate = signal(SignalKind::terminate())?;
     let late = overdue(stopped.clone());
-    let (egress, vault) = (Egress::default(), Arc::new(config.vault()?));
+    let egress = Egress::default();
     let sender = Sender::new(store.clone(), egress.clone(), Arc::clone(&vault), Options::default());
     let sender = tokio::spawn(sender.work(stopped.clone()));
     let state = AppState { store: store.clone(), agents, egress, vault, access, stopped };
@@ -130,6 +134,18 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
     // A training ends after its step, a gate after its case; both note it.
     models.idle().await;
     say("Stopped.")
+}
+
+/// Seals the keys that sign statements where an earlier version kept them in plain.
+async fn seal_signing_keys(store: &Store, vault: &Vault) -> Result<(), CliError> {
+    for member in store.directory().await? {
+        let mut tx = store.begin(member.tenant_id).await?;
+        let sealed = seal_plain(&mut tx, vault).await;
+        if sealed.map_err(|problem| CliError::Run(problem.detail))? > 0 {
+            tx.commit().await?;
+        }
+    }
+    Ok(())
 }
 
 /// Ends when calls in hand have had [`DRAIN`] since the stop.

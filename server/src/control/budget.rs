@@ -12,6 +12,7 @@ use super::{MAX_NAME, SCOPE, checked_name};
 use crate::auth::Key;
 use crate::error::Problem;
 use crate::input::Body;
+use crate::outcomes::ledger::prices_that_differ;
 use crate::state::AppState;
 use crate::store::{Budget, NewBudget, Period, Resource};
 
@@ -129,10 +130,12 @@ pub fn checked_price(item: &str, micros: Option<i64>) -> Result<(), Problem> {
 
 async fn prices(State(state): State<AppState>, key: Key) -> Result<Json<Value>, Problem> {
     key.permits("runs:read")?;
-    let prices = state.store.begin(key.0.tenant_id).await?.prices().await?;
+    let mut tx = state.store.begin(key.0.tenant_id).await?;
+    let prices = tx.prices().await?;
     let views: Vec<Value> =
         prices.iter().map(|p| json!({ "item": p.item, "micros": p.micros })).collect();
-    Ok(Json(json!({ "prices": views })))
+    let differ = prices_that_differ(&mut tx).await?;
+    Ok(Json(json!({ "prices": views, "differ_from_price_table": differ })))
 }
 
 async fn price(

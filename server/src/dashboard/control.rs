@@ -16,6 +16,7 @@ use crate::control::{
     first_instant, settle,
 };
 use crate::error::Problem;
+use crate::outcomes::ledger::prices_that_differ;
 use crate::state::AppState;
 use crate::store::{Budget, Busy, Resource, Schedule, Start, Status, Switch, TenantTx};
 
@@ -115,6 +116,7 @@ struct ControlsPage {
     pack: String,
     budgets: Vec<BudgetLine>,
     prices: Vec<(String, i64)>,
+    differ: Vec<String>,
     schedules: Vec<ScheduleLine>,
 }
 
@@ -162,6 +164,7 @@ async fn page(
         pack: tenant.pack,
         budgets: budgets.iter().map(|b| BudgetLine::of(b, &tenant.currency)).collect(),
         prices: tx.prices().await?.into_iter().map(|p| (p.item, p.micros)).collect(),
+        differ: prices_that_differ(&mut tx).await?,
         schedules,
         timezone: tenant.timezone,
         currency: tenant.currency,

@@ -9,6 +9,7 @@ mod mapping;
 mod markdown;
 mod models;
 mod outcomes;
+mod outcomes_forms;
 mod outcomes_ledger;
 mod sign_in;
 mod sources;

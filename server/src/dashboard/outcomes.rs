@@ -11,6 +11,7 @@ use axum::response::Response;
 use axum::routing::get;
 use jiff::Timestamp;
 
+use super::outcomes_forms;
 use super::outcomes_ledger::{self, StatementLine};
 use super::view::{Badge, Frame, when};
 use super::{Trouble, enter, frame, show};
@@ -18,7 +19,7 @@ use crate::auth::Browser;
 use crate::outcomes::api::kpis_of;
 use crate::outcomes::read;
 use crate::state::AppState;
-use crate::store::{Experiment, TenantTx};
+use crate::store::{Experiment, StoreError, TenantTx};
 
 /// Returns the routes.
 pub(super) fn routes() -> Router<AppState> {
@@ -26,6 +27,7 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/jv/{slug}/outcomes", get(overview))
         .route("/jv/{slug}/experiments/{name}", get(experiment))
         .merge(outcomes_ledger::routes())
+        .merge(outcomes_forms::routes())
 }
 
 /// An interval as a drawing: places in units of the view box, 600 wide.
@@ -220,9 +222,28 @@ struct OutcomesPage {
     frame: Frame,
     experiments: Vec<ExperimentLine>,
     statements: Vec<StatementLine>,
+    contracts: Vec<String>,
+    datasets: Vec<String>,
+    measured: Vec<String>,
+    /// Keys that sign or signed: whose, the public key, since when.
+    keys: Vec<(String, String, String)>,
     runs: u64,
     per_accepted: String,
     baseline: String,
+}
+
+/// The keys that sign statements, the joint venture's first.
+async fn keys(tx: &mut TenantTx) -> Result<Vec<(String, String, String)>, StoreError> {
+    let own = tx
+        .signing_keys()
+        .await?
+        .into_iter()
+        .map(|key| ("The joint venture".to_owned(), key.public_key, when(&key.at)));
+    let own: Vec<_> = own.collect();
+    let parties = tx.party_keys().await?.into_iter();
+    let parties =
+        parties.map(|key| (key.registration.party, key.registration.public_key, when(&key.at)));
+    Ok(own.into_iter().chain(parties).collect())
 }
 
 async fn overview(
@@ -237,6 +258,8 @@ async fn overview(
     for one in tx.experiments(None).await? {
         experiments.push(line(&mut tx, &one, &kpis).await?);
     }
+    let measured = kpis.into_iter().filter(|kpi| kpi.measure.is_some());
+    let contracts = tx.contracts(None).await?;
     let costs = crate::outcomes::ledger::economics(&mut tx, 30).await?;
     let currency = &costs.terms.currency;
     let amount =
@@ -245,6 +268,10 @@ async fn overview(
         frame,
         experiments,
         statements: outcomes_ledger::lines(&mut tx).await?,
+        contracts: contracts.into_iter().map(|kept| kept.contract.name).collect(),
+        datasets: tx.datasets(false).await?.into_iter().map(|one| one.id).collect(),
+        measured: measured.map(|kpi| kpi.id).collect(),
+        keys: keys(&mut tx).await?,
         runs: costs.effort.runs,
         per_accepted: amount(costs.costs.per_accepted),
         baseline: amount(costs.costs.baseline),
@@ -257,6 +284,7 @@ async fn overview(
 struct ExperimentPage {
     frame: Frame,
     line: ExperimentLine,
+    state: String,
     sha256: String,
     started: String,
     end_reason: String,
@@ -275,6 +303,7 @@ async fn experiment(
     Ok(show(&ExperimentPage {
         frame,
         line: line(&mut tx, &one, &kpis).await?,
+        state: one.state,
         sha256: one.sha256,
         started: one.started_at.as_ref().map(when).unwrap_or_default(),
         end_reason: one.end_reason,

@@ -1,12 +1,13 @@
 //! Costs, statements and disputes on the pages.
 
-use agents::outcome::economics::{Baseline, TokenPrice};
+use agents::outcome::economics::{Baseline, TokenPrice, UseCase, screen};
 use agents::outcome::micros::Micros;
 use agents::outcome::readout::Observation;
+use agents::outcome::receipt::Countersignature;
 use agents::outcome::statement::Event;
 use askama::Template;
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
@@ -20,7 +21,7 @@ use crate::error::Problem;
 use crate::outcomes::api::kpis_of;
 use crate::outcomes::ledger::{dispute, economics, export, reject, set_terms, settle};
 use crate::outcomes::ledger_api::number;
-use crate::outcomes::pdf;
+use crate::outcomes::{Act, pdf};
 use crate::state::AppState;
 use crate::store::{Dispute, Statement, TenantTx};
 
@@ -97,12 +98,67 @@ struct EconomicsPage {
     baseline: Option<Baseline>,
     budget: String,
     version: i32,
+    differ: Vec<String>,
+    asked: Screened,
+    /// What the screen says of the use case that was asked about.
+    screen: Vec<String>,
+}
+
+/// The use case of the screen, as it was typed.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Screened {
+    tasks: String,
+    minutes: String,
+    saved_wage: String,
+    delivery: String,
+    days: String,
+}
+
+impl Screened {
+    /// Says whether it is worth its delivery; nothing while nothing is asked.
+    fn said(&self) -> Vec<String> {
+        if self.tasks.trim().is_empty() {
+            return Vec::new();
+        }
+        let read = || {
+            let whole = |text: &str, what: &str| {
+                let text = if text.trim().is_empty() { "0" } else { text.trim() };
+                let read = text.parse::<u32>();
+                read.map_err(|_| format!("{what}: `{text}` is no whole number"))
+            };
+            let money =
+                |text: &str, what: &str| amount(text, what).map_err(|problem| problem.detail);
+            let case = UseCase {
+                tasks_per_month: whole(&self.tasks, "tasks")?,
+                minutes_saved: money(&self.minutes, "minutes")?,
+                wage_per_hour: money(&self.saved_wage, "wage")?,
+                delivery_cost: money(&self.delivery, "delivery")?,
+                days_to_data: whole(&self.days, "days")?,
+            };
+            screen(&case).map_err(|error| error.to_string())
+        };
+        match read() {
+            Err(fault) => vec![fault],
+            Ok(found) => {
+                let times = found.multiple.map(|m| format!(", {m} times its delivery"));
+                let first = format!(
+                    "A year saves {}{}: {}.",
+                    found.yearly_value,
+                    times.unwrap_or_default(),
+                    if found.go { "go on" } else { "leave it" }
+                );
+                [vec![first], found.reasons].concat()
+            }
+        }
+    }
 }
 
 async fn costs(
     State(state): State<AppState>,
     browser: Browser,
     Path(slug): Path<String>,
+    Query(asked): Query<Screened>,
 ) -> Result<Response, Trouble> {
     let (session, mut tx) = enter(&state, &browser, &slug).await?;
     let frame = frame(&state, &session, &mut tx, "outcomes").await?;
@@ -168,6 +224,9 @@ async fn costs(
         baseline: terms.baseline.clone(),
         budget: terms.monthly_budget.map(|b| b.to_string()).unwrap_or_default(),
         version: found.terms_version,
+        differ: found.budget_prices_differ.clone(),
+        screen: asked.said(),
+        asked,
         currency,
     }))
 }
@@ -261,6 +320,7 @@ struct StatementPage {
     document_sha256: String,
     public_key: String,
     fingerprint: String,
+    signed: Vec<Countersignature>,
     dispute: Option<DisputePart>,
     may_dispute: bool,
 }
@@ -293,13 +353,15 @@ async fn statement(
         Some(dispute) => Some(dispute_part(&mut tx, dispute).await?),
         None => None,
     };
-    Ok(show(&statement_page(frame, &kept, line(&kept, &disputes), dispute)))
+    let signed = tx.countersignatures(number).await.map_err(Problem::from)?;
+    Ok(show(&statement_page(frame, &kept, line(&kept, &disputes), signed, dispute)))
 }
 
 fn statement_page(
     frame: Frame,
     kept: &Statement,
     line: StatementLine,
+    signed: Vec<Countersignature>,
     dispute: Option<DisputePart>,
 ) -> StatementPage {
     let document = &kept.document;
@@ -336,6 +398,7 @@ fn statement_page(
         public_key: kept.receipt.public_key.clone(),
         fingerprint: kept.receipt.fingerprint(),
         may_dispute: document.corrects.is_none() && dispute.as_ref().is_none_or(|d| !d.open),
+        signed,
         dispute,
         line,
     }
@@ -374,8 +437,10 @@ async fn paper(
     Path((slug, text)): Path<(String, String)>,
 ) -> Result<Response, Trouble> {
     let (_, mut tx) = enter(&state, &browser, &slug).await?;
-    let kept = tx.statement(number(&text)?).await.map_err(Problem::from)?;
-    Ok(pdf::response(&kept).into_response())
+    let number = number(&text)?;
+    let kept = tx.statement(number).await.map_err(Problem::from)?;
+    let signed = tx.countersignatures(number).await.map_err(Problem::from)?;
+    Ok(pdf::response(&kept, &signed).into_response())
 }
 
 async fn file(
@@ -442,9 +507,9 @@ async fn decided(
                     format!("the corrected observations are no JSON array of them: {error}");
                 Problem::invalid("invalid_correction", detail)
             })?;
-        let (kpis, now) = (kpis_of(&state, &mut tx).await?, Timestamp::now());
-        let by = &session.subject;
-        let note = settle(&mut tx, &kpis, id, &corrected, &form.answer, now, by).await?;
+        let kpis = kpis_of(&state, &mut tx).await?;
+        let act = Act::now(&session.subject, &state.vault);
+        let note = settle(&mut tx, &kpis, id, &corrected, &form.answer, act).await?;
         format!("/jv/{slug}/statements/{note}")
     } else {
         reject(&mut tx, id, &form.answer, &session.subject).await?;

@@ -1,4 +1,5 @@
-//! The pages of inbound webhooks: what may come in, what came, and which runs it started.
+//! The pages of inbound webhooks: what may come in, what came, and which runs and observations were
+//! made of it.
 
 use askama::Template;
 use axum::Router;
@@ -18,7 +19,7 @@ use crate::state::AppState;
 use crate::store::{Inbound, Source, TenantId};
 use crate::webhooks::SCOPE;
 use crate::webhooks::inbound::address;
-use crate::webhooks::inbound::mapping::{Condition, Mapping};
+use crate::webhooks::inbound::mapping::{Condition, Mapping, Observed};
 use crate::webhooks::sources::{Wanted, make};
 
 /// Messages on a page.
@@ -42,7 +43,7 @@ pub(super) struct SourceLine {
     pub(super) name: String,
     pub(super) kind: String,
     pub(super) path: String,
-    pub(super) request: String,
+    pub(super) makes: String,
     pub(super) when: String,
     pub(super) enabled: bool,
     pub(super) badge: Badge,
@@ -69,7 +70,7 @@ impl SourceLine {
             name: source.name.clone(),
             kind: kind.to_owned(),
             path: format!("/v1/hooks/{}", address(tenant, source.id)),
-            request: mapping.map(|mapping| mapping.request).unwrap_or_default(),
+            makes: mapping.as_ref().map(makes).unwrap_or_default(),
             when: conditions.join(" and "),
             enabled: source.enabled,
             badge: match source.enabled {
@@ -81,6 +82,18 @@ impl SourceLine {
     }
 }
 
+/// Says what a mapping makes of a message.
+fn makes(mapping: &Mapping) -> String {
+    let Some(one) = &mapping.observation else { return format!("Asks: {}", mapping.request) };
+    let mut said = format!("Notes {} of {}: {}", one.metric, one.unit, one.value);
+    for (name, text) in [("weight", &one.weight), ("at", &one.at), ("id", &one.id)] {
+        if let Some(text) = text {
+            said.push_str(&format!(", {name} {text}"));
+        }
+    }
+    said
+}
+
 #[derive(Deserialize)]
 struct SourceForm {
     csrf: String,
@@ -90,7 +103,21 @@ struct SourceForm {
     secret: String,
     #[serde(default)]
     header: String,
+    #[serde(default)]
     request: String,
+    /// KPI that is observed; empty where something is asked.
+    #[serde(default)]
+    metric: String,
+    #[serde(default)]
+    unit: String,
+    #[serde(default)]
+    value: String,
+    #[serde(default)]
+    weight: String,
+    #[serde(default)]
+    at: String,
+    #[serde(default)]
+    id: String,
     /// Lines `/pointer = value`.
     #[serde(default)]
     when: String,
@@ -127,8 +154,18 @@ impl SourceForm {
         let verifier = serde_json::from_value(verifier).map_err(|_| {
             Problem::invalid("invalid_source", "choose one of the ways to sign that are listed")
         })?;
-        let secret = Some(self.secret.trim().to_owned()).filter(|secret| !secret.is_empty());
-        let mapping = Mapping { request: self.request.clone(), when: conditions(&self.when)? };
+        let given = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        let secret = given(&self.secret);
+        let observation = given(&self.metric).map(|metric| Observed {
+            metric,
+            unit: self.unit.trim().to_owned(),
+            value: self.value.trim().to_owned(),
+            weight: given(&self.weight),
+            at: given(&self.at),
+            id: given(&self.id),
+        });
+        let request = given(&self.request).unwrap_or_default();
+        let mapping = Mapping { request, observation, when: conditions(&self.when)? };
         Ok(Wanted { name: self.name.clone(), verifier, secret, mapping })
     }
 }
@@ -140,7 +177,7 @@ async fn create(
     Fields(form): Fields<SourceForm>,
 ) -> Result<Response, Trouble> {
     let (session, mut tx) = enter_form(&state, &browser, &slug, &form.csrf, SCOPE).await?;
-    let (source, secret) = make(&mut tx, &state.vault, form.wanted()?, &session.subject).await?;
+    let (source, secret) = make(&mut tx, &state, form.wanted()?, &session.subject).await?;
     let frame = frame(&state, &session, &mut tx, "webhooks").await?;
     let tenant = tx.tenant_id();
     tx.commit().await?;
@@ -169,7 +206,9 @@ impl MessageLine {
     fn of(one: &Inbound) -> Self {
         let (word, class) = match one.outcome.as_str() {
             "started" => ("Started a run", "good"),
-            "unmapped" => ("Nothing to ask", "ask"),
+            "observed" => ("Noted", "good"),
+            "unmapped" => ("Nothing in it", "ask"),
+            "refused" => ("Not taken", "bad"),
             _ => ("Not meant", "calm"),
         };
         Self {

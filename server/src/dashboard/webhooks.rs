@@ -16,6 +16,7 @@ use super::{CancelForm, Fields, Trouble, enter, enter_form, frame, show};
 use crate::auth::Browser;
 use crate::egress::Egress;
 use crate::error::Problem;
+use crate::outcomes::api::kpis_of;
 use crate::state::AppState;
 use crate::store::{
     Delivery, EVENT_TYPES, EgressRefusal, EgressRule, Endpoint, EndpointSettings, LoggedAttempt,
@@ -103,7 +104,8 @@ struct WebhooksPage {
     sources: Vec<SourceLine>,
     hosts: Vec<EgressRule>,
     refusals: Vec<EgressRefusal>,
-    types: [(&'static str, &'static str); 14],
+    types: &'static [(&'static str, &'static str)],
+    kpis: Vec<String>,
     fault: String,
     url: String,
 }
@@ -126,13 +128,15 @@ async fn page(
 ) -> Result<Response, Trouble> {
     let frame = frame(state, session, tx, "webhooks").await?;
     let status = if fault.is_empty() { 200 } else { 422 };
+    let measured = kpis_of(state, tx).await?.into_iter().filter(|kpi| kpi.measure.is_some());
     let page = WebhooksPage {
         frame,
         endpoints: tx.endpoints().await?.iter().map(EndpointLine::of).collect(),
         sources: tx.sources().await?.iter().map(|s| SourceLine::of(tx.tenant_id(), s)).collect(),
         hosts: tx.egress_rules().await?,
         refusals: tx.egress_refusals().await?,
-        types: EVENT_TYPES,
+        types: &EVENT_TYPES,
+        kpis: measured.map(|kpi| kpi.id).collect(),
         fault,
         url,
     };

@@ -1,11 +1,8 @@
 //! Experiments, units and observations over HTTP.
 
 use agents::outcome::design::Design;
-use agents::outcome::micros::Micros;
 use agents::outcome::readout::Observation;
 use agents::pack::Kpi;
-use agents::port::DatasetSource as _;
-use agents::tool::{Table, Window};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -14,13 +11,13 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{MOST, draft, end, enrol, observe, read, start};
+use super::import::{Columns, from_dataset, observe_all};
+use super::{MOST, draft, end, enrol, read, start};
 use crate::auth::Key;
 use crate::error::Problem;
-use crate::host::Host;
 use crate::input::{Body, Params, checked_reason};
 use crate::state::AppState;
-use crate::store::{Experiment, Received, TenantId, TenantTx};
+use crate::store::{Experiment, Received, TenantTx};
 
 /// What a key needs to change experiments and to send observations.
 pub const SCOPE: &str = "data:write";
@@ -210,26 +207,13 @@ async fn send(
     key.permits(SCOPE)?;
     let mut tx = state.store.begin(key.0.tenant_id).await?;
     let kpis = kpis_of(&state, &mut tx).await?;
-    let done = observe(&mut tx, &kpis, body.observations, "api").await?;
-    refuse_changed(&done)?;
+    if body.observations.len() > MOST {
+        return Err(Problem::invalid("too_many", format!("{MOST} observations a call at most")));
+    }
+    let done = observe_all(&mut tx, &kpis, &body.observations, "api", &key.0.label).await?;
     tx.commit().await?;
     let status = if done.added > 0 { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, received(&done)))
-}
-
-/// All or nothing: one observation that is known otherwise refuses the call.
-fn refuse_changed(done: &Received) -> Result<(), Problem> {
-    if done.differing.is_empty() {
-        return Ok(());
-    }
-    let some: Vec<&str> = done.differing.iter().take(5).map(String::as_str).collect();
-    let detail = format!(
-        "{} observations are known with another content, the first of them {}; nothing was added. \
-         What was billed is corrected by a dispute",
-        done.differing.len(),
-        some.join(", ")
-    );
-    Err(super::conflict("observation_differs", detail))
 }
 
 #[derive(Deserialize)]
@@ -249,83 +233,17 @@ async fn observations(
     Ok(Json(json!({ "observations": shown, "total": total })))
 }
 
-/// Which columns of a dataset are what.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ImportBody {
-    dataset: String,
-    metric: String,
-    id: String,
-    unit: String,
-    at: String,
-    value: String,
-    weight: Option<String>,
-}
-
-fn cells(table: &Table, body: &ImportBody) -> Result<Vec<Observation>, Problem> {
-    let column = |name: &str| {
-        table.columns.iter().position(|column| column == name).ok_or_else(|| {
-            let detail = format!("no column `{name}`; there are {}", table.columns.join(", "));
-            Problem::invalid("unknown_column", detail)
-        })
-    };
-    let (id, unit) = (column(&body.id)?, column(&body.unit)?);
-    let (at, value) = (column(&body.at)?, column(&body.value)?);
-    let weight = body.weight.as_deref().map(column).transpose()?;
-    let row = |(i, row): (usize, &Vec<String>)| {
-        let bad = |what: &str, cell: &str| {
-            let detail = format!("row {}: `{cell}` is no {what}", i + 1);
-            Problem::invalid("invalid_observation", detail)
-        };
-        let number =
-            |cell: &String| cell.parse::<Micros>().map_err(|_| bad("decimal number", cell));
-        Ok(Observation {
-            id: row[id].clone(),
-            unit: row[unit].clone(),
-            metric: body.metric.clone(),
-            at: row[at].parse().map_err(|_| bad("instant", &row[at]))?,
-            value: number(&row[value])?,
-            weight: weight.map_or(Ok(Micros::ONE), |weight| number(&row[weight]))?,
-        })
-    };
-    table.rows.iter().enumerate().map(row).collect()
-}
-
 async fn import(
     State(state): State<AppState>,
     key: Key,
-    Body(body): Body<ImportBody>,
+    Body(columns): Body<Columns>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     key.permits(SCOPE)?;
-    let tenant = key.0.tenant_id;
-    let source = format!("dataset {}", body.dataset);
-    let observations = table(&state, tenant, body).await?;
-    let mut tx = state.store.begin(tenant).await?;
+    let observations = from_dataset(&state.store, key.0.tenant_id, columns.clone()).await?;
+    let mut tx = state.store.begin(key.0.tenant_id).await?;
     let kpis = kpis_of(&state, &mut tx).await?;
-    let mut sum = Received::default();
-    for part in observations.chunks(MOST) {
-        let done = observe(&mut tx, &kpis, part.to_vec(), &source).await?;
-        sum.added += done.added;
-        sum.repeated += done.repeated;
-        sum.differing.extend(done.differing);
-    }
-    refuse_changed(&sum)?;
+    let sum = observe_all(&mut tx, &kpis, &observations, &columns.source(), &key.0.label).await?;
     tx.commit().await?;
     let status = if sum.added > 0 { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, received(&sum)))
-}
-
-async fn table(
-    state: &AppState,
-    tenant: TenantId,
-    body: ImportBody,
-) -> Result<Vec<Observation>, Problem> {
-    let host = Host::new(state.store.clone(), tenant, tokio::runtime::Handle::current());
-    let read = move || {
-        let table = host
-            .table(&body.dataset, &Window::default())
-            .map_err(|error| Problem::invalid("unreadable_dataset", error.to_string()))?;
-        cells(&table, &body)
-    };
-    tokio::task::spawn_blocking(read).await.map_err(|_| Problem::internal())?
 }

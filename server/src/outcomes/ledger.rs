@@ -6,7 +6,7 @@ use agents::outcome::contract::{Contract, Part};
 use agents::outcome::economics::{Costs, Effort, Forecast, Terms, cost, forecast};
 use agents::outcome::micros::{Micros, MicrosError};
 use agents::outcome::readout::Observation;
-use agents::outcome::receipt::{Export, Seal};
+use agents::outcome::receipt::Export;
 use agents::outcome::statement::{Basis, Corrects, Document, Event, Kind, draw_up, events};
 use agents::pack::Kpi;
 use flate2::Compression;
@@ -15,14 +15,14 @@ use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use rand::Rng as _;
 use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{conflict, note};
+use super::signing::{handovers, seal};
+use super::{Act, conflict, note};
 use crate::error::Problem;
-use crate::store::{StoreError, TenantTx};
+use crate::store::{Resource, RunId, StoreError, TenantTx};
 
 /// Most observations that one dispute may name.
 const MOST_DISPUTED: usize = 1_000;
@@ -36,6 +36,8 @@ pub struct Economics {
     pub terms: Terms,
     /// Version of the price table; 0 for the one that a joint venture starts with.
     pub terms_version: i32,
+    /// Where the prices by which budgets count money say something else than the price table.
+    pub budget_prices_differ: Vec<String>,
     /// What the runs took.
     pub effort: Effort,
     /// What that cost.
@@ -53,10 +55,7 @@ fn too_large(error: &MicrosError) -> Problem {
 /// # Errors
 /// `amount_too_large`.
 pub async fn economics(tx: &mut TenantTx, days: u16) -> Result<Economics, Problem> {
-    let (terms, terms_version) = match tx.terms().await? {
-        Some(set) => (set.terms, set.version),
-        None => (Terms::standard(&tx.tenant().await?.currency), 0),
-    };
+    let (terms, terms_version) = terms_of(tx).await?;
     let by_day = tx.efforts(days).await?;
     let mut effort = Effort::default();
     // A day without runs cost nothing, and counts; today has not ended, and does not.
@@ -74,9 +73,34 @@ pub async fn economics(tx: &mut TenantTx, days: u16) -> Result<Economics, Proble
         costs: cost(&terms, &effort).map_err(|error| too_large(&error))?,
         forecast: forecast(&costs_by_day, terms.monthly_budget),
         effort,
+        budget_prices_differ: prices_that_differ(tx).await?,
         terms,
         terms_version,
     })
+}
+
+/// The price table that holds, with its version.
+async fn terms_of(tx: &mut TenantTx) -> Result<(Terms, i32), StoreError> {
+    Ok(match tx.terms().await? {
+        Some(set) => (set.terms, set.version),
+        None => (Terms::standard(&tx.tenant().await?.currency), 0),
+    })
+}
+
+/// Compares the price table with the prices by which budgets count money before a step. They are two
+/// on purpose: a budget must say what a step may cost at most before its split into tokens read and
+/// written is known, and may be set tighter; the price table says what it did cost. That they differ
+/// unnoticed is what must not be.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn prices_that_differ(tx: &mut TenantTx) -> Result<Vec<String>, StoreError> {
+    let (terms, _) = terms_of(tx).await?;
+    let prices = tx.prices().await?;
+    let set: Vec<(&str, i64)> = prices.iter().map(|p| (p.item.as_str(), p.micros)).collect();
+    let counts = tx.budgets().await?.iter().any(|one| one.rule.resource == Resource::Money);
+    // Without a budget of money nothing counts by those prices.
+    Ok(if counts || !set.is_empty() { terms.differing(&set) } else { Vec::new() })
 }
 
 fn add(sum: &mut Effort, more: &Effort) {
@@ -91,6 +115,26 @@ fn add(sum: &mut Effort, more: &Effort) {
     for (tool, calls) in &more.tool_calls {
         *sum.tool_calls.entry(tool.clone()).or_default() += calls;
     }
+}
+
+/// Notes the time that people took over a run.
+///
+/// # Errors
+/// `invalid_effort`; `not_found`.
+pub async fn note_effort(
+    tx: &mut TenantTx,
+    run: RunId,
+    (review_seconds, rework_seconds): (i32, i32),
+    by: &str,
+) -> Result<(), Problem> {
+    if !(0..=86_400).contains(&review_seconds) || !(0..=864_000).contains(&rework_seconds) {
+        let detail = "review takes 0 to 86,400 s, rework 0 to 864,000 s";
+        return Err(Problem::invalid("invalid_effort", detail));
+    }
+    tx.note_effort(run, review_seconds, rework_seconds, by).await?;
+    let payload =
+        json!({"run": run, "review_seconds": review_seconds, "rework_seconds": rework_seconds});
+    Ok(note(tx, "effort.noted", &payload, by).await?)
 }
 
 /// Sets the price table.
@@ -140,26 +184,7 @@ pub fn month(text: &str) -> Result<(Timestamp, Timestamp), Problem> {
     Ok((at(first)?, at(next)?))
 }
 
-/// The key that signs for the joint venture; made on first use.
-///
-/// # Errors
-/// [`StoreError`].
-pub async fn seal(tx: &mut TenantTx) -> Result<Seal, StoreError> {
-    let damaged =
-        |_| StoreError::Damaged { what: "signing key", message: "not 32 bytes".to_owned() };
-    if let Some(secret) = tx.signing_key().await? {
-        return Seal::of(&secret).map_err(damaged);
-    }
-    let mut secret = [0; 32];
-    rand::rng().fill_bytes(&mut secret);
-    let public = Seal::of(&secret).map_err(damaged)?.public();
-    tx.add_signing_key(&secret, &public).await?;
-    let kept = tx.signing_key().await?.unwrap_or_default();
-    Seal::of(&kept).map_err(damaged)
-}
-
-/// Makes the statement of a period and returns its number. `at` is when: now, but for the generated
-/// story of a demo.
+/// Makes the statement of a period and returns its number.
 ///
 /// # Errors
 /// `invalid_period`, `invalid_contract`, `conflict` ⇐ the period has one.
@@ -167,11 +192,10 @@ pub async fn state(
     tx: &mut TenantTx,
     contract: &str,
     period: (Timestamp, Timestamp),
-    at: Timestamp,
-    by: &str,
+    act: Act<'_>,
 ) -> Result<u32, Problem> {
     let contract = tx.contract(contract).await?.contract;
-    make(tx, contract, period, None, at, by).await
+    make(tx, contract, period, None, act).await
 }
 
 async fn make(
@@ -179,19 +203,18 @@ async fn make(
     contract: Contract,
     period: (Timestamp, Timestamp),
     corrects: Option<Corrects>,
-    at: Timestamp,
-    by: &str,
+    act: Act<'_>,
 ) -> Result<u32, Problem> {
     let design = tx.experiment(&contract.experiment).await?.design;
     let units = tx.enrolled(&design.name).await?;
     let metrics = [contract.metric.clone()];
     let observations = tx.observations(&metrics, period.1).await?;
     let number = tx.next_statement().await?;
-    let seal = seal(tx).await?;
+    let seal = seal(tx, act.vault).await?;
     let basis = Basis {
         venture: tx.tenant().await?.slug,
         number,
-        issued_at: at,
+        issued_at: act.at,
         from: period.0,
         to: period.1,
         contract,
@@ -210,7 +233,7 @@ async fn make(
         Ok::<_, Problem>((export, packed))
     });
     let (export, packed) = made.await.map_err(|_| Problem::internal())??;
-    tx.add_statement(&export.document, &export.receipt, &packed, by).await?;
+    tx.add_statement(&export.document, &export.receipt, &packed, act.by).await?;
     let document = &export.document;
     let kind = match document.kind {
         Kind::Statement => "statement.made",
@@ -220,7 +243,7 @@ async fn make(
         "number": number, "contract": document.contract.name, "payable": document.payable,
         "document_sha256": export.receipt.document_sha256, "receipt": export.receipt.fingerprint(),
     });
-    note(tx, kind, &payload, by).await?;
+    note(tx, kind, &payload, act.by).await?;
     Ok(number)
 }
 
@@ -243,7 +266,13 @@ pub async fn export(tx: &mut TenantTx, number: i32) -> Result<Export, Problem> {
         .read_to_end(&mut text)
         .map_err(|error| damaged(error.to_string()))?;
     let events = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-    Ok(Export { document: kept.document, events, receipt: kept.receipt })
+    Ok(Export {
+        document: kept.document,
+        events,
+        receipt: kept.receipt,
+        countersignatures: tx.countersignatures(number).await?,
+        handovers: handovers(tx).await?,
+    })
 }
 
 /// Opens a dispute: what is wrong, and which observations are, if it is these.
@@ -318,8 +347,7 @@ pub async fn settle(
     id: Uuid,
     corrected: &[Observation],
     answer: &str,
-    at: Timestamp,
-    by: &str,
+    act: Act<'_>,
 ) -> Result<u32, Problem> {
     let dispute = open_dispute(tx, id).await?;
     let export = export(tx, dispute.statement).await?;
@@ -349,11 +377,11 @@ pub async fn settle(
         reason: dispute.reason.clone(),
     };
     let Document { contract, from, to, .. } = export.document;
-    let number = make(tx, contract, (from, to), Some(corrects), at, by).await?;
+    let number = make(tx, contract, (from, to), Some(corrects), act).await?;
     let credit = i32::try_from(number).unwrap_or(i32::MAX);
-    tx.decide_dispute(id, Some(credit), answer, by).await?;
+    tx.decide_dispute(id, Some(credit), answer, act.by).await?;
     let payload = json!({"dispute": id, "credit_note": number, "corrected": corrected.len()});
-    note(tx, "dispute.settled", &payload, by).await?;
+    note(tx, "dispute.settled", &payload, act.by).await?;
     Ok(number)
 }
 

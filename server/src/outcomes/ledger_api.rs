@@ -3,6 +3,7 @@
 use agents::outcome::contract::Contract;
 use agents::outcome::economics::{Terms, UseCase, screen};
 use agents::outcome::readout::Observation;
+use agents::outcome::receipt::{Countersignature, Registration};
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -15,14 +16,16 @@ use uuid::Uuid;
 
 use super::api::{READ, kpis_of};
 use super::ledger::{
-    add_contract, dispute, economics, export, month, reject, seal, set_terms, settle, state as make,
+    add_contract, dispute, economics, export, month, note_effort, reject, set_terms, settle,
+    state as make,
 };
-use super::pdf;
+use super::signing::{countersign, register, rotate, seal};
+use super::{Act, pdf};
 use crate::auth::Key;
 use crate::error::Problem;
 use crate::input::{Body, Params, checked_reason};
 use crate::state::AppState;
-use crate::store::{Dispute, KeptContract, Statement};
+use crate::store::{Dispute, KeptContract, PartyKey, SigningKey, Statement};
 
 /// What a key needs to change prices, contracts and statements: money is approved, not written.
 const SCOPE: &str = "approvals:write";
@@ -40,10 +43,12 @@ pub(super) fn routes() -> Router<AppState> {
         .route("/v1/contracts", get(contracts).post(contract))
         .route("/v1/contracts/{name}", get(one_contract))
         .route("/v1/statements", get(statements).post(statement))
-        .route("/v1/statements/key", get(public_key))
+        .route("/v1/statements/key", get(public_key).post(rotated))
+        .route("/v1/party-keys", get(party_keys).post(party_key))
         .route("/v1/statements/{number}", get(one_statement))
         .route("/v1/statements/{number}/export", get(exported))
         .route("/v1/statements/{number}/receipt", get(receipt))
+        .route("/v1/statements/{number}/countersignatures", post(countersigned))
         .route("/v1/statements/{number}/pdf", get(paper))
         .route("/v1/statements/{number}/disputes", post(disputed))
         .route("/v1/disputes", get(disputes))
@@ -101,15 +106,11 @@ async fn effort(
     Path(run): Path<String>,
     Body(body): Body<EffortBody>,
 ) -> Result<Json<Value>, Problem> {
-    key.permits("approvals:write")?;
+    key.permits(SCOPE)?;
     let run: Uuid = run.parse().map_err(|_| Problem::not_found("run"))?;
     let (review, rework) = (body.review_seconds, body.rework_seconds);
-    if !(0..=86_400).contains(&review) || !(0..=864_000).contains(&rework) {
-        let detail = "review takes 0 to 86,400 s, rework 0 to 864,000 s";
-        return Err(Problem::invalid("invalid_effort", detail));
-    }
     let mut tx = state.store.begin(key.0.tenant_id).await?;
-    tx.note_effort(run, review, rework, &key.0.label).await?;
+    note_effort(&mut tx, run, (review, rework), &key.0.label).await?;
     tx.commit().await?;
     Ok(Json(json!({ "run": run, "review_seconds": review, "rework_seconds": rework })))
 }
@@ -175,7 +176,10 @@ async fn one_statement(
 ) -> Result<Json<Value>, Problem> {
     key.permits(READ)?;
     let mut tx = state.store.begin(key.0.tenant_id).await?;
-    Ok(Json(statement_view(&tx.statement(number(&text)?).await?)))
+    let kept = tx.statement(number(&text)?).await?;
+    let mut view = statement_view(&kept);
+    view["countersignatures"] = json!(tx.countersignatures(number(&text)?).await?);
+    Ok(Json(view))
 }
 
 #[derive(Deserialize)]
@@ -194,7 +198,8 @@ async fn statement(
     key.permits(SCOPE)?;
     let period = month(&new.month)?;
     let mut tx = state.store.begin(key.0.tenant_id).await?;
-    let made = make(&mut tx, &new.contract, period, Timestamp::now(), &key.0.label).await?;
+    let act = Act::now(&key.0.label, &state.vault);
+    let made = make(&mut tx, &new.contract, period, act).await?;
     let kept = tx.statement(i32::try_from(made).unwrap_or(i32::MAX)).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(statement_view(&kept))))
@@ -203,9 +208,70 @@ async fn statement(
 async fn public_key(State(state): State<AppState>, key: Key) -> Result<Json<Value>, Problem> {
     key.permits(READ)?;
     let mut tx = state.store.begin(key.0.tenant_id).await?;
-    let public = seal(&mut tx).await?.public();
+    let public = seal(&mut tx, &state.vault).await?.public();
+    let all = tx.signing_keys().await?;
     tx.commit().await?;
-    Ok(Json(json!({ "algorithm": "ed25519", "public_key": public })))
+    Ok(Json(json!({
+        "algorithm": "ed25519", "public_key": public,
+        "keys": all.iter().map(key_view).collect::<Vec<_>>(),
+    })))
+}
+
+fn key_view(key: &SigningKey) -> Value {
+    json!({
+        "version": key.version, "public_key": key.public_key, "since": key.at.to_string(),
+        "handover": key.handover,
+    })
+}
+
+async fn rotated(
+    State(state): State<AppState>,
+    key: Key,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    key.permits(SCOPE)?;
+    let mut tx = state.store.begin(key.0.tenant_id).await?;
+    let next = rotate(&mut tx, Act::now(&key.0.label, &state.vault)).await?;
+    tx.commit().await?;
+    Ok((StatusCode::CREATED, Json(key_view(&next))))
+}
+
+fn party_key_view(key: &PartyKey) -> Value {
+    json!({
+        "version": key.version, "registration": key.registration, "by": key.by,
+        "at": key.at.to_string(),
+    })
+}
+
+async fn party_keys(State(state): State<AppState>, key: Key) -> Result<Json<Value>, Problem> {
+    key.permits(READ)?;
+    let all = state.store.begin(key.0.tenant_id).await?.party_keys().await?;
+    Ok(Json(json!({ "party_keys": all.iter().map(party_key_view).collect::<Vec<_>>() })))
+}
+
+async fn party_key(
+    State(state): State<AppState>,
+    key: Key,
+    Body(new): Body<Registration>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    key.permits(SCOPE)?;
+    let mut tx = state.store.begin(key.0.tenant_id).await?;
+    let version = register(&mut tx, key.actor(), &new).await?;
+    tx.commit().await?;
+    Ok((StatusCode::CREATED, Json(json!({ "party": new.party, "version": version }))))
+}
+
+async fn countersigned(
+    State(state): State<AppState>,
+    key: Key,
+    Path(text): Path<String>,
+    Body(new): Body<Countersignature>,
+) -> Result<(StatusCode, Json<Value>), Problem> {
+    key.permits(SCOPE)?;
+    let number = number(&text)?;
+    let mut tx = state.store.begin(key.0.tenant_id).await?;
+    countersign(&mut tx, number, &new, &key.0.label).await?;
+    tx.commit().await?;
+    Ok((StatusCode::CREATED, Json(json!({ "statement": number, "party": new.party }))))
 }
 
 async fn exported(
@@ -238,8 +304,9 @@ async fn paper(
 ) -> Result<impl IntoResponse, Problem> {
     key.permits(READ)?;
     let mut tx = state.store.begin(key.0.tenant_id).await?;
-    let kept = tx.statement(number(&text)?).await?;
-    Ok(pdf::response(&kept))
+    let number = number(&text)?;
+    let kept = tx.statement(number).await?;
+    Ok(pdf::response(&kept, &tx.countersignatures(number).await?))
 }
 
 #[derive(Deserialize)]
@@ -297,14 +364,15 @@ async fn decided(
     key.permits(SCOPE)?;
     checked_reason(&body.answer)?;
     let id: Uuid = text.parse().map_err(|_| Problem::not_found("dispute"))?;
-    let (by, now) = (key.0.label.as_str(), Timestamp::now());
+    let by = key.0.label.as_str();
     let mut tx = state.store.begin(key.0.tenant_id).await?;
     let credit_note = if body.corrected.is_empty() {
         reject(&mut tx, id, &body.answer, by).await?;
         None
     } else {
         let kpis = kpis_of(&state, &mut tx).await?;
-        Some(settle(&mut tx, &kpis, id, &body.corrected, &body.answer, now, by).await?)
+        let act = Act::now(by, &state.vault);
+        Some(settle(&mut tx, &kpis, id, &body.corrected, &body.answer, act).await?)
     };
     tx.commit().await?;
     Ok(Json(json!({ "dispute": id, "credit_note": credit_note })))

@@ -5,9 +5,11 @@
 
 pub mod api;
 pub mod demo;
+pub mod import;
 pub mod ledger;
 pub mod ledger_api;
 pub mod pdf;
+pub mod signing;
 
 use agents::outcome::design::{Design, Method, sha256};
 use agents::outcome::readout::{Observation, ReadOut, read_out};
@@ -18,12 +20,58 @@ use serde_json::{Value, json};
 
 use crate::error::Problem;
 use crate::store::{Experiment, Noted, Received, StoreError, TenantTx};
+use crate::vault::Vault;
 
 /// Most units or observations of one call.
 pub const MOST: usize = 10_000;
 
-/// Notes what happened: in full in the journal of outcomes, and by its hash in the audit chain, which
-/// holds nothing of what contracts and disputes say.
+/// Who acts, when, and with which master keys. The time is now, but for the generated story of a demo.
+#[derive(Debug, Clone, Copy)]
+pub struct Act<'a> {
+    /// Who.
+    pub by: &'a str,
+    /// When.
+    pub at: Timestamp,
+    /// The master keys, under which the key that signs lies.
+    pub vault: &'a Vault,
+}
+
+impl<'a> Act<'a> {
+    /// Somebody acts now.
+    pub fn now(by: &'a str, vault: &'a Vault) -> Self {
+        Self { by, at: Timestamp::now(), vault }
+    }
+}
+
+/// The type under which an event of this journal leaves by webhook, if it does.
+fn told(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "observations.received" => "outcome.recorded",
+        "experiment.started" => "outcome.experiment_started",
+        "experiment.ended" => "outcome.experiment_ended",
+        "statement.made" | "credit_note.made" => "outcome.settled",
+        "statement.countersigned" => "outcome.countersigned",
+        "dispute.opened" => "outcome.disputed",
+        "dispute.rejected" | "dispute.settled" => "outcome.dispute_decided",
+        _ => return None,
+    })
+}
+
+/// What of an event leaves: names and numbers. Receivers read the rest over the API, where it is asked
+/// who they are.
+fn thin(kind: &str, seq: i64, payload: &Value) -> Value {
+    let mut data = json!({ "object": "outcome_event", "seq": seq, "kind": kind });
+    for name in ["experiment", "contract", "number", "statement", "dispute", "credit_note", "party"]
+    {
+        if let (Some(value), Some(data)) = (payload.get(name), data.as_object_mut()) {
+            data.insert(name.to_owned(), value.clone());
+        }
+    }
+    data
+}
+
+/// Notes what happened: in full in the journal of outcomes, by its hash in the audit chain, which holds
+/// nothing of what contracts and disputes say, and for the endpoints that want to be told.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -35,7 +83,11 @@ pub async fn note(
 ) -> Result<(), StoreError> {
     let seq = tx.note_outcome(kind, payload, by).await?;
     let detail = json!({ "outcome_event": seq, "payload_sha256": sha256(payload) });
-    tx.note(&Noted { kind, subject: by, detail, ..Noted::default() }).await.map(drop)
+    tx.note(&Noted { kind, subject: by, detail, ..Noted::default() }).await?;
+    if let Some(told) = told(kind) {
+        tx.publish(told, &seq.to_string(), &thin(kind, seq, payload)).await?;
+    }
+    Ok(())
 }
 
 fn conflict(code: &'static str, detail: impl Into<String>) -> Problem {
@@ -128,7 +180,21 @@ pub async fn enrol(tx: &mut TenantTx, design: &Design, units: &[String]) -> Resu
     Ok(tx.enrol(design, units).await?)
 }
 
-/// Adds observations.
+/// Checks that a KPI can be observed.
+///
+/// # Errors
+/// `unknown_metric`, with those that can.
+pub fn known_metric(kpis: &[Kpi], metric: &str) -> Result<(), Problem> {
+    if kpis.iter().any(|kpi| kpi.id == metric && kpi.measure.is_some()) {
+        return Ok(());
+    }
+    let known = kpis.iter().filter(|kpi| kpi.measure.is_some()).map(|kpi| kpi.id.as_str());
+    let detail =
+        format!("no metric `{metric}`; there are {}", known.collect::<Vec<_>>().join(", "));
+    Err(Problem::invalid("unknown_metric", detail))
+}
+
+/// Adds observations. That they came is noted with the SHA-256 of all that were sent.
 ///
 /// # Errors
 /// `unknown_metric`, `invalid_id`, `invalid_observation`, `too_many`.
@@ -137,6 +203,7 @@ pub async fn observe(
     kpis: &[Kpi],
     mut observations: Vec<Observation>,
     source: &str,
+    by: &str,
 ) -> Result<Received, Problem> {
     if observations.len() > MOST {
         return Err(Problem::invalid("too_many", format!("{MOST} observations a call at most")));
@@ -145,12 +212,7 @@ pub async fn observe(
     for one in &mut observations {
         named(&one.id, "observation")?;
         named(&one.unit, "unit")?;
-        if !kpis.iter().any(|kpi| kpi.id == one.metric && kpi.measure.is_some()) {
-            let known = kpis.iter().filter(|kpi| kpi.measure.is_some()).map(|kpi| kpi.id.as_str());
-            let known: Vec<&str> = known.collect();
-            let detail = format!("no metric `{}`; there are {}", one.metric, known.join(", "));
-            return Err(Problem::invalid("unknown_metric", detail));
-        }
+        known_metric(kpis, &one.metric)?;
         if one.weight.0 < 0 || one.at > latest {
             let detail = format!("observation {}: a weight below 0, or a day ahead of now", one.id);
             return Err(Problem::invalid("invalid_observation", detail));
@@ -159,7 +221,15 @@ pub async fn observe(
         let rounded = one.at.round(TimestampRound::new().smallest(Unit::Microsecond));
         one.at = rounded.unwrap_or(one.at);
     }
-    Ok(tx.observe(&observations, source).await?)
+    let received = tx.observe(&observations, source).await?;
+    if received.added > 0 {
+        let payload = json!({
+            "source": source, "added": received.added, "sent": observations.len(),
+            "sent_sha256": sha256(&observations),
+        });
+        note(tx, "observations.received", &payload, by).await?;
+    }
+    Ok(received)
 }
 
 /// Reads an experiment as of an instant.

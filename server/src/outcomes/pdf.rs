@@ -2,6 +2,7 @@
 //! to be shipped. Names in scripts that those fonts lack are set in a standard Chinese font, which
 //! readers bring along.
 
+use agents::outcome::receipt::Countersignature;
 use agents::outcome::statement::{Document, Kind};
 use axum::http::header;
 use axum::response::IntoResponse;
@@ -39,7 +40,7 @@ pub(crate) fn title(document: &Document) -> String {
     }
 }
 
-fn lines(kept: &Statement) -> Vec<Line> {
+fn lines(kept: &Statement, signed: &[Countersignature]) -> Vec<Line> {
     let document = &kept.document;
     let (contract, figures) = (&document.contract, &document.figures);
     let money = |amount: agents::outcome::micros::Micros| {
@@ -91,6 +92,10 @@ fn lines(kept: &Statement) -> Vec<Line> {
             all.push(line(label, String::from_utf8_lossy(part)));
         }
     }
+    for one in signed {
+        all.push(line("Signed also by", format!("{}, {}", one.party, one.signed_at)));
+        all.push(line("Its public key", &*one.public_key));
+    }
     all.push(line("Check it", "tessera statement verify FILE"));
     all
 }
@@ -126,11 +131,11 @@ fn fitted(lines: Vec<Line>) -> Vec<Line> {
     all
 }
 
-/// Renders a statement.
-pub fn render(kept: &Statement) -> Vec<u8> {
+/// Renders a statement with the parties that signed it.
+pub fn render(kept: &Statement, signed: &[Countersignature]) -> Vec<u8> {
     let [catalog, pages, plain, bold, wide, cid, descriptor, about] =
         [1, 2, 3, 4, 5, 6, 7, 8].map(Ref::new);
-    let sheets = drawn(&fitted(lines(kept)));
+    let sheets = drawn(&fitted(lines(kept, signed)));
     // Each page is followed by its content.
     let places = (0..).map(|i| (Ref::new(9 + 2 * i), Ref::new(10 + 2 * i)));
     let sheets: Vec<((Ref, Ref), Content)> = places.zip(sheets).collect();
@@ -222,11 +227,11 @@ fn show(content: &mut Content, x: f32, y: f32, size: f32, font: &[u8], text: &st
 }
 
 /// Answers with the statement on paper.
-pub fn response(kept: &Statement) -> impl IntoResponse + use<> {
+pub fn response(kept: &Statement, signed: &[Countersignature]) -> impl IntoResponse + use<> {
     let name = format!("inline; filename=\"statement-{}.pdf\"", kept.document.number);
     let headers =
         [(header::CONTENT_TYPE, "application/pdf".to_owned()), (header::CONTENT_DISPOSITION, name)];
-    (headers, render(kept))
+    (headers, render(kept, signed))
 }
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! Price tables, what runs took, contracts, statements with their receipts, disputes and the key that
-//! signs.
+//! Price tables, what runs took, contracts, statements with their receipts, and disputes.
 
 use std::collections::BTreeMap;
 
@@ -512,35 +511,5 @@ impl TenantTx {
             })
         };
         rows.into_iter().map(dispute).collect()
-    }
-
-    /// Returns the newest signing key, if there is one.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn signing_key(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(sqlx::query_scalar(
-            "select secret from signing_key where tenant_id = $1 order by version desc limit 1",
-        )
-        .bind(self.tenant)
-        .fetch_optional(&mut *self.tx)
-        .await?)
-    }
-
-    /// Keeps the first signing key; another's that came first stays.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`].
-    pub async fn add_signing_key(&mut self, secret: &[u8], public: &str) -> Result<(), StoreError> {
-        sqlx::query(
-            "insert into signing_key (tenant_id, version, secret, public_key)
-             values ($1, 1, $2, $3) on conflict do nothing",
-        )
-        .bind(self.tenant)
-        .bind(secret)
-        .bind(public)
-        .execute(&mut *self.tx)
-        .await?;
-        Ok(())
     }
 }

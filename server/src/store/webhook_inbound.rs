@@ -54,9 +54,9 @@ pub struct Inbound {
     pub id: Uuid,
     /// What its sender calls it.
     pub external_id: String,
-    /// `started`, `skipped` or `unmapped`.
+    /// `started`, `observed`, `skipped`, `unmapped` or `refused`.
     pub outcome: String,
-    /// Why it started nothing.
+    /// Which observation was made of it, or why it did nothing.
     pub detail: String,
     /// The run that it started.
     pub run: Option<RunId>,
@@ -317,7 +317,10 @@ impl TenantTx {
         Ok(sqlx::query_as(
             "select 'webhook_secret', secret_id, sealed from webhook_secret where tenant_id = $1
              union all
-             select 'webhook_source', source_id, sealed from webhook_source where tenant_id = $1",
+             select 'webhook_source', source_id, sealed from webhook_source where tenant_id = $1
+             union all
+             select 'signing_key', key_id, sealed from signing_key
+             where tenant_id = $1 and sealed is not null",
         )
         .bind(self.tenant)
         .fetch_all(&mut *self.tx)
@@ -337,6 +340,9 @@ impl TenantTx {
         let statement = match table {
             "webhook_source" => {
                 "update webhook_source set sealed = $3 where tenant_id = $1 and source_id = $2"
+            }
+            "signing_key" => {
+                "update signing_key set sealed = $3 where tenant_id = $1 and key_id = $2"
             }
             _ => "update webhook_secret set sealed = $3 where tenant_id = $1 and secret_id = $2",
         };

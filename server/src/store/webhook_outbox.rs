@@ -13,7 +13,7 @@ use super::{RunId, Store, StoreError, TenantId, TenantTx};
 pub const WEBHOOKS: RunId = Uuid::nil();
 
 /// Types of events that leave, with what each tells.
-pub const EVENT_TYPES: [(&str, &str); 14] = [
+pub const EVENT_TYPES: [(&str, &str); 19] = [
     ("run.completed", "a run ended with an answer"),
     ("run.refused", "a run ended without a call"),
     ("run.failed", "a run ended with an error"),
@@ -21,8 +21,13 @@ pub const EVENT_TYPES: [(&str, &str); 14] = [
     ("run.requires_action", "a run waits for input, or for what a person found out"),
     ("approval.requested", "a call waits for a person"),
     ("approval.resolved", "a person decided on a call"),
-    ("outcome.recorded", "the outcome of a run was recorded"),
-    ("outcome.settled", "a period of outcomes was settled"),
+    ("outcome.recorded", "observations came in"),
+    ("outcome.experiment_started", "an experiment was frozen and runs"),
+    ("outcome.experiment_ended", "an experiment ended"),
+    ("outcome.settled", "a statement or a credit note was made"),
+    ("outcome.countersigned", "a party signed a statement"),
+    ("outcome.disputed", "a party disputes a statement"),
+    ("outcome.dispute_decided", "a dispute was settled or rejected"),
     ("budget.exhausted", "a budget is used up"),
     ("model.promoted", "another planner plans from now on"),
     ("model.rolled_back", "the planner before plans again"),

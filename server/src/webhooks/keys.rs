@@ -80,7 +80,8 @@ pub async fn reseal(tx: &mut TenantTx, vault: &Vault) -> Result<usize, ResealErr
         if vault.is_current(&sealed) {
             continue;
         }
-        let table = if table == TABLE { TABLE } else { super::sources::TABLE };
+        let known = [TABLE, super::sources::TABLE, crate::outcomes::signing::TABLE];
+        let table = known.into_iter().find(|one| *one == table).unwrap_or(TABLE);
         let place = Place { tenant, table, row };
         let plain = vault.unseal(&place, &sealed)?;
         tx.reseal(table, row, &vault.seal(&place, &plain)?).await?;

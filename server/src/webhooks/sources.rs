@@ -1,5 +1,6 @@
 //! Sources of inbound webhooks over HTTP: made, tried out, paused, and what came from them.
 
+use agents::pack::Kpi;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -13,12 +14,14 @@ use uuid::Uuid;
 use super::SCOPE;
 use super::api::id;
 use super::inbound::address;
-use super::inbound::mapping::{Mapped, Mapping};
+use super::inbound::mapping::{Came, Mapped, Mapping};
 use super::inbound::verify::Verifier;
 use super::sign::SigningSecret;
 use crate::auth::Key;
 use crate::error::Problem;
 use crate::input::{Body, Params};
+use crate::outcomes::api::kpis_of;
+use crate::outcomes::known_metric;
 use crate::state::AppState;
 use crate::store::{Inbound, NewSource, Source, StoreError, TenantId, TenantTx};
 use crate::vault::{Place, Vault};
@@ -76,17 +79,29 @@ pub struct Wanted {
     pub verifier: Verifier,
     /// The sender's secret; drawn when absent, where the sender takes one.
     pub secret: Option<String>,
-    /// How a request is made of a message.
+    /// What is made of a message.
     pub mapping: Mapping,
+}
+
+/// Checks a mapping, its metric against the measures of the pack.
+///
+/// # Errors
+/// `invalid_mapping`, `unknown_metric`.
+fn fits(mapping: &Mapping, kpis: &[Kpi]) -> Result<(), Problem> {
+    mapping.checked().map_err(|detail| Problem::invalid("invalid_mapping", detail))?;
+    match &mapping.observation {
+        Some(observed) => known_metric(kpis, &observed.metric),
+        None => Ok(()),
+    }
 }
 
 /// Makes a source; returns it with its secret.
 ///
 /// # Errors
-/// `invalid_source`, `invalid_secret`, `invalid_mapping`, `conflict`.
+/// `invalid_source`, `invalid_secret`, `invalid_mapping`, `unknown_metric`, `conflict`.
 pub async fn make(
     tx: &mut TenantTx,
-    vault: &Vault,
+    state: &AppState,
     wanted: Wanted,
     by: &str,
 ) -> Result<(Source, String), Problem> {
@@ -100,7 +115,7 @@ pub async fn make(
         .verifier
         .checked(&secret)
         .map_err(|detail| Problem::invalid("invalid_secret", detail))?;
-    wanted.mapping.checked().map_err(|detail| Problem::invalid("invalid_mapping", detail))?;
+    fits(&wanted.mapping, &kpis_of(state, tx).await?)?;
     // Drawn wholly at random, unlike other identifiers: it is part of an address that says who may try.
     let id = Uuid::from_bytes(rand::random());
     let place = Place { tenant: tx.tenant_id(), table: TABLE, row: id };
@@ -108,7 +123,7 @@ pub async fn make(
         id,
         name,
         verifier: json!(wanted.verifier),
-        sealed: vault.seal(&place, secret.as_bytes())?,
+        sealed: state.vault.seal(&place, secret.as_bytes())?,
         mapping: json!(wanted.mapping),
     };
     Ok((tx.add_source(&new, by).await?, secret))
@@ -129,7 +144,7 @@ async fn create(
 ) -> Result<impl IntoResponse, Problem> {
     key.permits(SCOPE)?;
     let mut tx = state.store.begin(key.0.tenant_id).await?;
-    let (source, secret) = make(&mut tx, &state.vault, wanted, &key.0.label).await?;
+    let (source, secret) = make(&mut tx, &state, wanted, &key.0.label).await?;
     tx.commit().await?;
     let mut body = view(key.0.tenant_id, &source);
     body["secret"] = json!(secret);
@@ -165,7 +180,7 @@ async fn change(
     let mut tx = state.store.begin(key.0.tenant_id).await?;
     let before = tx.source(id(&source, "webhook source")?).await?;
     if let Some(mapping) = &change.mapping {
-        mapping.checked().map_err(|detail| Problem::invalid("invalid_mapping", detail))?;
+        fits(mapping, &kpis_of(&state, &mut tx).await?)?;
     }
     let mapping = change.mapping.map_or(before.mapping, |mapping| json!(mapping));
     tx.change_source(before.id, change.enabled.unwrap_or(before.enabled), &mapping).await?;
@@ -197,8 +212,10 @@ async fn try_out(
     let mut tx = state.store.begin(key.0.tenant_id).await?;
     let source = tx.source(id(&source, "webhook source")?).await?;
     let mapping: Mapping = stored("mapping", &source.mapping)?;
-    Ok(Json(match mapping.of(&payload) {
+    let came = Came { id: "try", at: jiff::Timestamp::now() };
+    Ok(Json(match mapping.of(&payload, came) {
         Mapped::Request(request) => json!({ "outcome": "started", "request": request }),
+        Mapped::Observation(one) => json!({ "outcome": "observed", "observation": one }),
         Mapped::Skipped(detail) => json!({ "outcome": "skipped", "detail": detail }),
         Mapped::Unmapped(detail) => json!({ "outcome": "unmapped", "detail": detail }),
     }))

@@ -111,7 +111,7 @@ async fn run(config: &Config, opened: &Opened, command: RegistryCommand) -> Resu
     let slug = match (&command.of().tenant, &command.of().pack) {
         (Some(tenant), _) => tenant.clone(),
         (None, pack) => {
-            demo::ensure(store).await?;
+            demo::ensure(store, &config.vault()?).await?;
             format!("demo-{}", pack.as_deref().unwrap_or_default())
         }
     };

@@ -1,10 +1,11 @@
-//! What comes in: verified over the bytes that came, taken once, and a run is made of it in the same
-//! transaction. A message is answered with success only after that is committed, so that a sender
+//! What comes in: verified over the bytes that came, taken once, and a run or an observation is made of
+//! it in the same transaction. A message is answered with success only after that is committed, so that a sender
 //! whose message was not kept sends it again.
 
 pub mod mapping;
 pub mod verify;
 
+use agents::outcome::readout::Observation;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -16,15 +17,17 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use self::mapping::{Mapped, Mapping};
+use self::mapping::{Came, Mapped, Mapping};
 use self::verify::Verifier;
 use super::sources;
 use crate::agent::new_run;
 use crate::error::Problem;
 use crate::input::checked;
 use crate::ops::metrics;
+use crate::outcomes::api::kpis_of;
+use crate::outcomes::observe;
 use crate::state::AppState;
-use crate::store::{NewInbound, Source, TenantId, TenantTx};
+use crate::store::{NewInbound, RunId, Source, TenantId, TenantTx};
 
 /// Longest message, bytes.
 const MAX_MESSAGE: usize = 1024 * 1024;
@@ -86,14 +89,18 @@ async fn receive(
     }
     let external_id = identity.of(&body, &payload);
     let new = NewInbound { source: source.id, external_id: &external_id, payload: &text };
-    let answer = start(&mut tx, &source, &new, &payload).await?;
+    let answer = take(&state, &mut tx, &source, &new, &payload).await?;
     tx.commit().await?;
     metrics::count(metrics::INBOUND, &[answer["outcome"].as_str().unwrap_or_default()]);
     Ok((StatusCode::OK, Json(answer)))
 }
 
-/// Takes a message once and makes the run that it asks for.
-async fn start(
+/// What a message came to, why, and the run that it started.
+type Done = (&'static str, String, Option<RunId>);
+
+/// Takes a message once and makes the run or the observation of it.
+async fn take(
+    state: &AppState,
     tx: &mut TenantTx,
     source: &Source,
     new: &NewInbound<'_>,
@@ -103,9 +110,11 @@ async fn start(
         return Ok(json!({ "id": new.external_id, "outcome": "repeated" }));
     }
     let mapping: Mapping = sources::stored("mapping", &source.mapping)?;
-    let (outcome, detail, run) = match mapping.of(payload) {
+    let came = Came { id: new.external_id, at: Timestamp::now() };
+    let (outcome, detail, run) = match mapping.of(payload, came) {
         Mapped::Skipped(detail) => ("skipped", detail, None),
         Mapped::Unmapped(detail) => ("unmapped", detail, None),
+        Mapped::Observation(one) => note(state, tx, source, one).await?,
         Mapped::Request(request) => match checked(&request) {
             Err(problem) => ("unmapped", problem.detail, None),
             Ok(()) => {
@@ -117,4 +126,30 @@ async fn start(
     };
     tx.conclude_inbound(new, outcome, &detail, run).await?;
     Ok(json!({ "id": new.external_id, "outcome": outcome, "detail": detail, "run": run }))
+}
+
+/// Keeps an observation. One that cannot be kept is said to the sender as taken, since sending it again
+/// would change nothing, and stands in the list of what came.
+async fn note(
+    state: &AppState,
+    tx: &mut TenantTx,
+    source: &Source,
+    one: Observation,
+) -> Result<Done, Problem> {
+    let (metric, id) = (one.metric.clone(), one.id.clone());
+    let kpis = kpis_of(state, tx).await?;
+    let by = format!("webhook {}", source.name);
+    let received = match observe(tx, &kpis, vec![one], &by, &by).await {
+        Ok(received) => received,
+        Err(problem) if problem.status == StatusCode::UNPROCESSABLE_ENTITY.as_u16() => {
+            return Ok(("refused", problem.detail, None));
+        }
+        Err(problem) => return Err(problem),
+    };
+    let known = "is known with another content; what was billed is corrected by a dispute";
+    Ok(match received.differing.first() {
+        Some(id) => ("refused", format!("the observation {id} of {metric} {known}"), None),
+        None if received.added == 0 => ("observed", format!("{metric} {id}, as before"), None),
+        None => ("observed", format!("{metric} {id}"), None),
+    })
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::{RETRY_AFTER, SET_COOKIE};
 use serde_json::{Value, json};
+use server::access::Hasher;
 use server::postgres::{Cluster, checked_folder};
 use sqlx::{Connection as _, PgConnection};
 
@@ -448,4 +449,111 @@ async fn guesses_are_slowed_by_account_and_address_whatever_they_say_of_where_th
     }
     // A one-time link still gets the owner in.
     signed_in(&server).await;
+}
+
+#[tokio::test]
+async fn a_key_that_calls_too_often_is_told_to_wait_and_another_is_not() {
+    let folder = Folder::new();
+    let server = Server::start_with(&folder.path(), &["--rate-limit", "6"]);
+    let client = Client::of(&server, "finance");
+    let call = async |client: &Client| {
+        let request = client.http.get(format!("{}/v1/runs", client.base)).bearer_auth(&client.key);
+        request.send().await.unwrap()
+    };
+    let header = |answer: &reqwest::Response, name: &str| {
+        answer.headers().get(name).unwrap().to_str().unwrap().to_owned()
+    };
+    for left in (0..6).rev() {
+        let answer = call(&client).await;
+        assert_eq!(answer.status().as_u16(), 200);
+        assert_eq!(header(&answer, "ratelimit-policy"), "\"key\";q=6;w=60");
+        let start = format!("\"key\";r={left};t=");
+        assert!(header(&answer, "ratelimit").starts_with(&start), "{answer:?}");
+    }
+    let answer = call(&client).await;
+    assert_eq!(answer.status().as_u16(), 429);
+    let wait: u64 = header(&answer, "retry-after").parse().unwrap();
+    assert!((1..=10).contains(&wait), "{wait}");
+    let problem: Value = answer.json().await.unwrap();
+    assert_eq!(problem["code"], "rate_limited", "{problem}");
+    let other = client.another(&folder.path(), "demo-finance", "other");
+    assert_eq!(call(&other).await.status().as_u16(), 200);
+    // Who waits as long gets through.
+    tokio::time::sleep(std::time::Duration::from_secs(wait)).await;
+    assert_eq!(call(&client).await.status().as_u16(), 200);
+    // A wrong key is counted for nobody.
+    let wrong = Client { key: "tsk_wrong".to_owned(), ..other };
+    assert_eq!(call(&wrong).await.status().as_u16(), 401);
+}
+
+#[tokio::test]
+async fn what_is_changed_of_members_keys_switches_and_budgets_stands_in_the_audit_chain() {
+    let folder = Folder::new();
+    let server = Server::start(&folder.path());
+    let client = Client::of(&server, "finance");
+    let (member, _) = invited(&client, "bob@harbour.example", "viewer").await;
+    let path = format!("/v1/members/{member}");
+    assert_eq!(send(&client, "PATCH", &path, json!({ "role": "analyst" })).await.0, 200);
+    assert_eq!(send(&client, "POST", &format!("{path}/invite"), json!({})).await.0, 201);
+    let (_, key) = send(&client, "POST", "/v1/keys", json!({ "label": "ERP" })).await;
+    let path = format!("/v1/keys/{}", key["id"].as_str().unwrap());
+    let rotated = send(&client, "POST", &format!("{path}/rotate"), json!({})).await;
+    assert!(rotated.0 < 300, "{}", rotated.1);
+    assert_eq!(send(&client, "DELETE", &path, json!({})).await.0, 204);
+    let switch = json!({"scope": "tool", "name": "never", "off": true, "why": "a secret reason"});
+    assert_eq!(send(&client, "PUT", "/v1/switches", switch).await.0, 200);
+    let budget = json!({"resource": "calls", "period": "day", "limit": 9});
+    let (status, budget) = send(&client, "PUT", "/v1/budgets", budget).await;
+    assert_eq!(status, 200, "{budget}");
+    let path = format!("/v1/budgets/{}", budget["id"].as_str().unwrap());
+    assert_eq!(send(&client, "DELETE", &path, json!({})).await.0, 204);
+    assert_eq!(
+        send(&client, "PUT", "/v1/prices", json!({"item": "call", "micros": 5})).await.0,
+        200
+    );
+    let chain = client.get("/v1/audit?limit=20").await.1;
+    let entries = chain["entries"].as_array().unwrap();
+    let kinds: Vec<&str> = entries.iter().take(9).map(|e| e["kind"].as_str().unwrap()).collect();
+    let expected = [
+        "price.set",
+        "budget.removed",
+        "budget.set",
+        "switch.set",
+        "key.revoked",
+        "key.rotated",
+        "key.made",
+        "member.invited",
+        "member.changed",
+    ];
+    assert_eq!(kinds, expected, "{chain}");
+    assert_eq!(entries[9]["kind"], "member.added");
+    assert_eq!(entries[8]["detail"]["role"], "analyst");
+    // A chain is never rewritten: no name of a person and nothing that somebody wrote is in it.
+    let text = chain.to_string();
+    assert!(!text.contains("bob@") && !text.contains("secret reason"), "{text}");
+}
+
+#[tokio::test]
+async fn an_unknown_name_takes_as_long_to_refuse_as_a_wrong_password() {
+    let hasher = Hasher::default();
+    let stored = hasher.hash("a long enough password").await.unwrap();
+    // The first one also makes the hash that stands for nobody.
+    drop(hasher.verify("x", None).await);
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for _ in 0..15 {
+        for (stored, times) in [(Some(stored.as_str()), &mut known), (None, &mut unknown)] {
+            let begun = Instant::now();
+            assert!(!hasher.verify("wrong password", stored).await.unwrap());
+            times.push(begun.elapsed());
+        }
+    }
+    // The medians of turns that alternate: a busy machine slows both alike. A check that was left
+    // out would take a thousandth.
+    let median = |times: &mut Vec<Duration>| {
+        times.sort_unstable();
+        times[times.len() / 2]
+    };
+    let (known, unknown) = (median(&mut known), median(&mut unknown));
+    let ratio = known.as_secs_f64() / unknown.as_secs_f64();
+    assert!((0.5..2.0).contains(&ratio), "known {known:?}, unknown {unknown:?}");
 }

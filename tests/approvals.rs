@@ -1,13 +1,15 @@
 //! Approvals: bound to exactly what runs, decided by who may, and never twice.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use server::postgres::{Cluster, checked_folder};
 use server::store::{NewApproval, StoreError};
 use sqlx::Connection as _;
 
 use crate::ask::Client;
-use crate::support::{Folder, Server};
+use crate::support::{Folder, Server, output};
 use crate::tenancy::{World, new_run};
 
 const REFUND: &str = "Refund 14.99 on order ord-6001, bought by accident.";
@@ -217,4 +219,118 @@ async fn a_right_to_approve_is_lent_for_a_time_and_two_votes_of_one_right_are_on
     assert!(matches!(again, Err(StoreError::Conflict(_))), "the same right was used twice");
     drop(tx);
     world.close().await;
+}
+
+/// Makes a service account and returns its identifier and a client that acts as it.
+async fn service(client: &Client, data: &Path, login: &str, role: &str) -> (String, Client) {
+    let invite = ["member", "invite", "demo-gaming", login, "--service", "--role", role];
+    assert!(output(data, &invite).status.success());
+    let made = output(data, &["key", "new", "demo-gaming", "--member", login]);
+    let key = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+    let members = client.get("/v1/members").await.1;
+    let mut members = members["members"].as_array().unwrap().iter();
+    let id = members.find(|one| one["login"] == login).unwrap()["id"].as_str().unwrap().to_owned();
+    let client = Client { http: client.http.clone(), base: client.base.clone(), key };
+    (format!("member:{id}"), client)
+}
+
+#[tokio::test]
+async fn a_right_that_is_lent_decides_for_its_giver_once_and_ends_with_them() {
+    let folder = Folder::new();
+    let data = folder.path();
+    let server = Server::start(&data);
+    let client = Client::of(&server, "gaming");
+    let rule = json!({"tool": "refund_request", "argument": "amount", "above": "10",
+                      "approvers": 2, "roles": ["owner"]});
+    let (status, rule) = client.post("/v1/approval-rules", rule.to_string()).await;
+    assert_eq!(status, 201, "{rule}");
+    let (ann_id, ann) = service(&client, &data, "ann", "owner").await;
+    let (_, ben) = service(&client, &data, "ben", "owner").await;
+    let (cleo_id, cleo) = service(&client, &data, "cleo", "approver").await;
+    let (_, first) = asked(&client).await;
+    assert_eq!(code(&decide(&cleo, &first, true).await), (403, "wrong_role"), "it is not hers");
+    let lend = json!({"to": cleo_id, "hours": 1, "reason": "on holiday"}).to_string();
+    let (status, lent) = ann.post("/v1/delegations", lend.clone()).await;
+    assert_eq!(status, 201, "{lent}");
+    let (status, view) = decide(&cleo, &first, true).await;
+    assert_eq!((status, &view["status"]), (200, &json!("waiting_approval")), "{view:#}");
+    // Ann and who acts with her right are one, not two.
+    assert_eq!(code(&decide(&ann, &first, true).await), (409, "conflict"));
+    assert_eq!(decide(&ben, &first, true).await.1["status"], "done");
+    let (_, chain) = client.get("/v1/audit?q=approval.voted").await;
+    let vote = &chain["entries"][0];
+    assert_eq!((&vote["actor"], &vote["detail"]["authority"]), (&json!(cleo_id), &json!(ann_id)));
+    // Once it is taken back, or whoever gave it is disabled, it is worth nothing.
+    let (_, second) = asked(&client).await;
+    let end = format!("{}/v1/delegations/{}", client.base, lent["id"].as_str().unwrap());
+    let ended = client.http.delete(end).bearer_auth(&ann.key).send().await.unwrap();
+    assert_eq!(ended.status().as_u16(), 204);
+    assert_eq!(code(&decide(&cleo, &second, true).await), (403, "wrong_role"), "taken back");
+    assert_eq!(ann.post("/v1/delegations", lend).await.0, 201);
+    assert!(output(&data, &["member", "disable", "demo-gaming", "ann"]).status.success());
+    assert_eq!(code(&decide(&cleo, &second, true).await), (403, "wrong_role"), "disabled");
+}
+
+#[tokio::test]
+async fn a_tool_that_changed_is_asked_about_again_and_the_old_question_decides_nothing() {
+    let folder = Folder::new();
+    let data = folder.path();
+    let server = Server::start(&data);
+    let client = Client::of(&server, "gaming");
+    let ann = client.another(&data, "demo-gaming", "ann");
+    let (run, first) = asked(&client).await;
+    assert_eq!(server.stop(), Some(0));
+    // As if an earlier version of the program had asked, whose tool was another.
+    let cluster = Cluster::start(&checked_folder(&data).unwrap()).await.unwrap();
+    let address = cluster.address().await.unwrap();
+    let mut owner = sqlx::PgConnection::connect(&address.owner).await.unwrap();
+    let (tenant, hash): (uuid::Uuid, String) = sqlx::query_as(
+        "select tenant_id, arguments_sha256 from tessera.approval where status = 'pending'",
+    )
+    .fetch_one(&mut owner)
+    .await
+    .unwrap();
+    let bound = agents::policy::terms::binding_sha256(
+        &tenant.to_string(),
+        &run,
+        0,
+        ("refund_request", "an earlier one"),
+        &hash,
+    );
+    for (update, value) in [
+        (
+            "update tessera.approval set tool_version = 'an earlier one', binding_sha256 = $1 where status = 'pending'",
+            bound,
+        ),
+        (
+            "update tessera.run_event set payload = jsonb_set(payload, '{tool_version}', to_jsonb($1::text)) where type = 'approval.requested'",
+            "an earlier one".to_owned(),
+        ),
+    ] {
+        let done = sqlx::query(update).bind(value).execute(&mut owner).await.unwrap();
+        assert_eq!(done.rows_affected(), 1, "{update}");
+    }
+    owner.close().await.unwrap();
+    cluster.stop().await.unwrap();
+    let server = Server::start(&data);
+    let at = |client: &Client| Client {
+        http: client.http.clone(),
+        base: format!("http://{}", server.address),
+        key: client.key.clone(),
+    };
+    let (client, ann) = (at(&client), at(&ann));
+    assert_eq!(code(&decide(&ann, &first, true).await), (409, "tool_changed"));
+    let mut again = Value::Null;
+    for _ in 0..200 {
+        let waiting = client.get("/v1/approvals").await.1;
+        again = waiting["approvals"][0].clone();
+        if again["tool_version"] == first["tool_version"] {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(again["tool_version"], first["tool_version"], "nothing was asked again: {again:#}");
+    assert_ne!(again["id"], first["id"]);
+    assert_eq!(code(&decide(&ann, &first, true).await), (409, "conflict"), "the old question");
+    assert_eq!(decide(&ann, &again, true).await.1["status"], "done");
 }

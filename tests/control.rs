@@ -21,7 +21,7 @@ fn budget(resource: Resource, period: Period, most: i64) -> NewBudget {
 async fn set_budgets(bench: &Bench, budgets: &[NewBudget]) -> Vec<Uuid> {
     let mut tx = bench.world.store.begin(bench.world.one).await.unwrap();
     for old in tx.budgets().await.unwrap() {
-        tx.remove_budget(old.id).await.unwrap();
+        tx.remove_budget(old.id, "seed").await.unwrap();
     }
     let mut ids = Vec::new();
     for budget in budgets {

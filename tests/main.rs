@@ -12,6 +12,7 @@ mod approvals;
 mod ask;
 mod audit;
 mod backup;
+mod canary;
 mod control;
 mod dashboard;
 mod datasets;

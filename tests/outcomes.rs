@@ -303,7 +303,7 @@ async fn the_command_line_drafts_observes_agrees_and_disputes() {
         "id,player,day,stayed\nd1,p1,2026-11-01T00:00:00Z,1\nd2,p2,2026-11-01T00:00:00Z,0\n",
     )
     .unwrap();
-    let imported = run(&["dataset", "import", &csv.display().to_string()]);
+    let imported = run(&["dataset", "import", &csv.display().to_string(), "--id", "visits"]);
     assert_eq!(imported.0, Some(0), "{}", imported.1);
     let read = ["experiment", "import", "visits", "--metric", "retention_d1", "--unit", "player"];
     let read = [&read[..], &["--at", "day", "--value", "stayed"]].concat();

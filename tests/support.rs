@@ -61,8 +61,20 @@ impl Server {
 
     /// As [`Server::start`], with further arguments.
     pub(crate) fn start_with(data: &Path, arguments: &[&str]) -> Self {
-        let begun = Instant::now();
+        Self::of(tessera(data), data, arguments)
+    }
+
+    /// As [`Server::start_with`], with everything that it logs in a file.
+    pub(crate) fn start_logging(data: &Path, arguments: &[&str], log: &Path) -> Self {
         let mut serve = tessera(data);
+        // What a statement binds is never logged; bytes of connections are, at the finest level.
+        serve.env("TESSERA_LOG", "trace,sqlx=debug,hyper=debug,hyper_util=debug,h2=debug,mio=info");
+        serve.stderr(std::fs::File::create(log).unwrap());
+        Self::of(serve, data, arguments)
+    }
+
+    fn of(mut serve: Command, data: &Path, arguments: &[&str]) -> Self {
+        let begun = Instant::now();
         serve.args(["serve", "--port", "0"]).args(arguments);
         let mut child = serve.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -214,12 +214,22 @@ impl Agent {
             Event::CallFailed { code, message, tool, .. } => {
                 Next::Append(self.answers.failed(tool, code, message, lang))
             }
+            // Nobody can approve the tool of before any more: the one of now is asked about.
+            Event::ApprovalRequested { tool, terms, .. } if self.is_another(tool, terms) => {
+                self.next_of_plan(journal, (request, lang), settings, now)
+            }
             Event::ApprovalRequested { index, .. } => Next::Wait { index: *index },
             Event::ApprovalDecided { approved: false, by, reason, .. } => {
                 Next::Append(self.answers.rejected(by, reason, lang))
             }
             _ => self.next_of_plan(journal, (request, lang), settings, now),
         }
+    }
+
+    /// Tells whether a tool is another version than the one that a person was asked about.
+    fn is_another(&self, tool: &str, asked: &Terms) -> bool {
+        let now = self.pack.tool(tool).map(|spec| spec.version()).unwrap_or_default();
+        !asked.tool_version.is_empty() && asked.tool_version != now
     }
 
     fn plan(

@@ -325,5 +325,8 @@ async fn decide(
     tx.commit().await?;
     fault::point("approval.written");
     let run = decided.run();
+    if matches!(decided, approvals::Outcome::AskedAgain(_)) {
+        return Err(approvals::tool_changed());
+    }
     settled(&state, tenant, run, wait.wait.min(MAX_WAIT)).await.map(Json)
 }

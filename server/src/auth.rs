@@ -1,12 +1,14 @@
 //! Who calls: an API key, or the sessions of a browser.
 
 use std::convert::Infallible;
+use std::time::Instant;
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 
+use crate::access::limit::Told;
 use crate::access::{Actor, Origin, address_of};
 use crate::error::Problem;
 use crate::state::AppState;
@@ -72,7 +74,16 @@ impl FromRequestParts<AppState> for Key {
             .and_then(|value| value.strip_prefix("Bearer "))
             .ok_or_else(Problem::unauthorized)?;
         let found = state.store.find_key(&hash_of(secret.trim())).await?;
-        found.map(Self).ok_or_else(Problem::unauthorized)
+        let found = found.ok_or_else(Problem::unauthorized)?;
+        if let Some(standing) = state.access.limit.take(found.key_id, Instant::now()) {
+            if let Some(told) = parts.extensions.get::<Told>() {
+                told.tell(standing);
+            }
+            if !standing.wait.is_zero() {
+                return Err(Problem::too_many(standing.limit));
+            }
+        }
+        Ok(Self(found))
     }
 }
 

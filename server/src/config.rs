@@ -70,6 +70,15 @@ pub struct Config {
     /// Says that the connector makes the effect of each key once, however often it is called.
     #[arg(long, env = "TESSERA_CONNECTOR_KEYED", global = true)]
     pub connector_keyed: bool,
+    /// Calls that an API key may make in a minute, on each replica; 0 for any number.
+    #[arg(
+        long,
+        env = "TESSERA_RATE_LIMIT",
+        default_value_t = 6000,
+        global = true,
+        value_name = "N"
+    )]
+    pub rate_limit: u32,
     /// Runs driven at a time.
     #[arg(long, env = "TESSERA_WORKERS", default_value_t = 2, global = true, value_name = "N")]
     pub workers: u16,

@@ -55,6 +55,18 @@ impl Problem {
         )
     }
 
+    /// The key makes too many calls.
+    pub fn too_many(per_minute: u32) -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limited",
+            "Too many calls",
+            format!(
+                "a key makes {per_minute} calls a minute at most; nothing was done, wait as long as `Retry-After` says"
+            ),
+        )
+    }
+
     /// Nothing is there, or it is another tenant's.
     pub fn not_found(what: &str) -> Self {
         Self::new(
@@ -88,6 +100,7 @@ impl Problem {
             401 => "authentication_error",
             403 => "permission_error",
             404 => "not_found_error",
+            429 => "rate_limit_error",
             400..500 => "invalid_request_error",
             _ => "server_error",
         }

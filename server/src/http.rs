@@ -13,6 +13,7 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use tower_http::trace::{DefaultOnResponse, TraceLayer};
 use tracing::Level;
 
+use crate::access::limit::limited;
 use crate::access::secured;
 use crate::error::Problem;
 use crate::input::wrong_method;
@@ -56,6 +57,7 @@ pub fn router(state: AppState) -> Router {
         .fallback(dashboard::lost)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(CatchPanicLayer::custom(|_| Problem::internal().into_response()))
+        .layer(from_fn(limited))
         .layer(from_fn(patient))
         .layer(from_fn(ops::metrics::measured))
         .layer(from_fn_with_state(access, secured))

@@ -236,7 +236,7 @@ async fn revoke(
     Path(key): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let mut tx = begin(&state, &caller, WRITE).await?;
-    tx.revoke_key(id(&key, "key")?).await?;
+    change::revoke_key(&mut tx, &by(&caller), id(&key, "key")?).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }

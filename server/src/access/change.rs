@@ -3,12 +3,13 @@
 
 use std::collections::HashSet;
 
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Role, SCOPES};
 use crate::error::Problem;
 use crate::input::storable;
-use crate::store::{ApiKey, Member, NewKey, NewMember, Secret, TenantTx};
+use crate::store::{ApiKey, Member, NewKey, NewMember, Noted, Secret, StoreError, TenantTx};
 
 /// Longest label or name, characters.
 const MAX_NAME: usize = 200;
@@ -34,6 +35,12 @@ impl By<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// Notes a change in the audit chain. Members and keys stand there by their identifiers: a name of a
+/// person cannot be taken out of a chain.
+async fn note(tx: &mut TenantTx, by: &By<'_>, kind: &str, detail: Value) -> Result<(), StoreError> {
+    tx.note(&Noted { kind, subject: by.subject, detail, ..Noted::default() }).await.map(drop)
 }
 
 fn named(text: &str, what: &str) -> Result<String, Problem> {
@@ -94,6 +101,8 @@ pub async fn add_member(
     };
     let id = tx.add_member(&new).await?;
     let invite = if new.service { None } else { Some(tx.invite(id, by.subject).await?) };
+    let detail = json!({"member": id, "role": new.role.name(), "service": new.service});
+    note(tx, by, "member.added", detail).await?;
     Ok((id, invite))
 }
 
@@ -103,7 +112,9 @@ pub async fn add_member(
 /// `missing_scope` ⇐ the member may do more than the caller; `not_found`; `conflict`.
 pub async fn invite(tx: &mut TenantTx, by: &By<'_>, member: Uuid) -> Result<Secret, Problem> {
     by.holds(&tx.member(member).await?.role.scopes())?;
-    Ok(tx.invite(member, by.subject).await?)
+    let invite = tx.invite(member, by.subject).await?;
+    note(tx, by, "member.invited", json!({ "member": member })).await?;
+    Ok(invite)
 }
 
 /// What is changed of a member.
@@ -134,6 +145,9 @@ pub async fn change_member(
     if let Some(disabled) = change.disabled {
         tx.set_disabled(member, disabled).await?;
     }
+    let role = change.role.map(Role::name);
+    let detail = json!({"member": member, "role": role, "disabled": change.disabled});
+    note(tx, by, "member.changed", detail).await?;
     Ok(tx.member(member).await?)
 }
 
@@ -175,7 +189,18 @@ pub async fn add_key(
         return Err(Problem::invalid("invalid_name", "the key has no label; say what it is for"));
     }
     let (id, secret) = tx.create_key(&new).await?;
+    let detail = json!({"key": id, "scopes": new.scopes, "member": new.member, "days": new.days});
+    note(tx, by, "key.made", detail).await?;
     Ok((tx.key(id).await?, secret))
+}
+
+/// Revokes a key; it holds for the next call.
+///
+/// # Errors
+/// `not_found`; `conflict`.
+pub async fn revoke_key(tx: &mut TenantTx, by: &By<'_>, key: Uuid) -> Result<(), Problem> {
+    tx.revoke_key(key).await?;
+    Ok(note(tx, by, "key.revoked", json!({ "key": key })).await?)
 }
 
 /// Makes a key in the place of another, which stays valid for a while.
@@ -196,5 +221,7 @@ pub async fn rotate_key(
     }
     by.holds(&tx.key(key).await?.scopes)?;
     let (next, secret) = tx.rotate_key(key, grace * 60, days, by.subject).await?;
+    let detail = json!({"key": key, "next": next, "grace_hours": grace});
+    note(tx, by, "key.rotated", detail).await?;
     Ok((tx.key(next).await?, secret))
 }

@@ -8,6 +8,7 @@
 pub mod api;
 pub mod change;
 pub mod isolation;
+pub mod limit;
 mod origin;
 mod password;
 mod role;
@@ -25,4 +26,6 @@ pub struct Access {
     pub origin: Origin,
     /// Hashes passwords.
     pub hasher: Hasher,
+    /// How many calls a key may make.
+    pub limit: limit::Limit,
 }

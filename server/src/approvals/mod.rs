@@ -74,13 +74,15 @@ pub enum Outcome {
         /// People who must agree.
         needed: i32,
     },
+    /// Nothing: the tool changed since, and the run asks again about the one of now.
+    AskedAgain(RunId),
 }
 
 impl Outcome {
     /// Returns the run.
     pub fn run(&self) -> RunId {
         match self {
-            Self::Decided(run) | Self::Waits { run, .. } => *run,
+            Self::Decided(run) | Self::Waits { run, .. } | Self::AskedAgain(run) => *run,
         }
     }
 }
@@ -159,6 +161,16 @@ async fn authority(
     ))
 }
 
+/// What is answered to a decision on a version of a tool that is gone.
+pub fn tool_changed() -> Problem {
+    Problem::new(
+        StatusCode::CONFLICT,
+        "tool_changed",
+        "Conflict",
+        "the tool changed after this was asked, so nothing was decided; the run asks again for the new version",
+    )
+}
+
 /// Checks that an approval still speaks of what would run.
 async fn unchanged(
     tx: &mut TenantTx,
@@ -180,12 +192,7 @@ async fn unchanged(
     let now =
         agents.get(&pack).and_then(|agent| agent.pack().tool(&asked.tool)).map(|t| t.version());
     if now.is_some_and(|now| now != asked.tool_version) {
-        return Ok(Err(Problem::new(
-            StatusCode::CONFLICT,
-            "tool_changed",
-            "Conflict",
-            "the tool changed after this was asked, so nothing was decided; the run asks again for the new version",
-        )));
+        return Ok(Err(tool_changed()));
     }
     Ok(Ok(()))
 }
@@ -193,7 +200,7 @@ async fn unchanged(
 /// Decides, in this transaction; the caller commits.
 ///
 /// # Errors
-/// `not_found`; `conflict` ⇐ decided, expired, used twice, changed, or the run has ended; `tool_changed`;
+/// `not_found`; `conflict` ⇐ decided, expired, used twice, changed, or the run has ended;
 /// `self_approval`; `wrong_role`; `invalid_reason`.
 pub async fn decide(
     tx: &mut TenantTx,
@@ -209,7 +216,12 @@ pub async fn decide(
         return Err(conflict("the run of this approval has ended; nothing was changed"));
     }
     let asked = tx.get_approval(approval).await?;
-    unchanged(tx, agents, &asked).await??;
+    let same = unchanged(tx, agents, &asked).await?;
+    if same.as_ref().is_err_and(|problem| problem.code == "tool_changed") {
+        tx.enqueue(run).await?;
+        return Ok(Outcome::AskedAgain(run));
+    }
+    same?;
     let asker = tx.asked_by(run).await?;
     let own = !asker.is_empty() && asker == decider.id;
     if own && decision.approved && !asked.self_approval {
@@ -252,7 +264,7 @@ pub async fn decide(
     });
     let kind = match outcome {
         Outcome::Decided(_) => "approval.decided",
-        Outcome::Waits { .. } => "approval.voted",
+        Outcome::Waits { .. } | Outcome::AskedAgain(_) => "approval.voted",
     };
     let (actor, subject) = (decider.id.as_str(), decider.subject.as_str());
     tx.note(&Noted { kind, run: Some(run), actor, subject, detail }).await?;

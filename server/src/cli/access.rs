@@ -267,7 +267,7 @@ async fn key_on(store: &Store, command: KeyCommand) -> Result<(), CliError> {
         }
         KeyCommand::Revoke { tenant, key } => {
             let mut tx = store.begin(find(store, &tenant).await?).await?;
-            tx.revoke_key(key).await?;
+            change::revoke_key(&mut tx, &operator.by(), key).await.map_err(refused)?;
             tx.commit().await?;
             say(format_args!("revoked {key}"))
         }

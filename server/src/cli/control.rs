@@ -215,7 +215,7 @@ async fn on_budget(store: &Store, command: BudgetCommand) -> Result<(), CliError
         }
         BudgetCommand::Remove { tenant, budget } => {
             let mut tx = enter(store, &tenant).await?;
-            tx.remove_budget(budget).await?;
+            tx.remove_budget(budget, BY).await?;
             tx.commit().await?;
             say(format_args!("removed {budget}"))
         }

@@ -12,6 +12,7 @@ use super::demo;
 use super::open::{connector, open};
 use super::{CliError, say};
 use crate::access::isolation::PREFIX;
+use crate::access::limit::Limit;
 use crate::access::{Access, Origin};
 use crate::agent::Agents;
 use crate::audit;
@@ -54,7 +55,8 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
     let connector = connector(config)?;
     let origin =
         Origin::new(config.public_url.as_deref(), config.proxies).map_err(CliError::Input)?;
-    let access = Arc::new(Access { origin, ..Access::default() });
+    let access =
+        Arc::new(Access { origin, limit: Limit::new(config.rate_limit), ..Access::default() });
     let vault = Arc::new(config.vault()?);
     let made = demo::ensure(store, &vault).await?;
     seal_signing_keys(store, &vault).await?;

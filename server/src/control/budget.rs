@@ -99,7 +99,7 @@ async fn remove(
     key.permits(SCOPE)?;
     let id: Uuid = budget.parse().map_err(|_| Problem::not_found("budget"))?;
     let mut tx = state.store.begin(key.0.tenant_id).await?;
-    tx.remove_budget(id).await?;
+    tx.remove_budget(id, &key.0.label).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }

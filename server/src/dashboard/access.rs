@@ -427,7 +427,7 @@ async fn change_key(
             Err(problem) => refused(&state, &session, problem).await,
         },
         "revoke" => {
-            tx.revoke_key(key).await?;
+            change::revoke_key(&mut tx, &by(&session), key).await?;
             tx.commit().await?;
             Ok(Redirect::to(&format!("/jv/{slug}/access")).into_response())
         }

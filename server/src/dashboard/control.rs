@@ -226,7 +226,7 @@ async fn budget(
         tx.set_budget(&new, &session.subject).await?;
     } else {
         let id = form.remove.parse().map_err(|_| Problem::not_found("budget"))?;
-        tx.remove_budget(id).await?;
+        tx.remove_budget(id, &session.subject).await?;
     }
     tx.commit().await?;
     Ok(back(&slug))

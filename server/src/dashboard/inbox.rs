@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::trace::Tools;
 use super::view::{self, Ask, Frame};
 use super::{Fields, Trouble, enter, enter_form, frame, show};
-use crate::approvals::{Decider, Decision, Outcome, decide, link};
+use crate::approvals::{Decider, Decision, Outcome, decide, link, tool_changed};
 use crate::auth::Browser;
 use crate::error::Problem;
 use crate::state::AppState;
@@ -133,6 +133,7 @@ async fn decide_one(
             Ok(Redirect::to(&format!("/jv/{slug}/runs/{run}")).into_response())
         }
         Outcome::Waits { .. } => Ok(Redirect::to(&format!("/jv/{slug}/approvals")).into_response()),
+        Outcome::AskedAgain(_) => Err(tool_changed().into()),
     }
 }
 
@@ -165,6 +166,9 @@ async fn decide_many(
                     Outcome::Decided(_) => format!("{word}: {approval}"),
                     Outcome::Waits { .. } => {
                         format!("{word}, another person must agree: {approval}")
+                    }
+                    Outcome::AskedAgain(_) => {
+                        format!("not decided: {approval}: {}", tool_changed().detail)
                     }
                 });
             }
@@ -213,6 +217,9 @@ async fn decide_by_link(
     tx.commit().await?;
     let said = match (outcome, decision.approved) {
         (Outcome::Waits { .. }, _) => "Noted. Another person must agree before anything happens.",
+        (Outcome::AskedAgain(_), _) => {
+            "Nothing was decided: the tool changed since, and is asked about anew."
+        }
         (_, true) => "Approved. It runs now, once, with exactly these arguments.",
         (_, false) => "Turned down. Nothing is done.",
     };

@@ -19,7 +19,7 @@ use super::ledger::{
     add_contract, dispute, economics, export, month, note_effort, reject, set_terms, settle,
     state as make,
 };
-use super::signing::{countersign, register, rotate, seal};
+use super::signing::{countersign, keys, register, rotate};
 use super::{Act, pdf};
 use crate::auth::Key;
 use crate::error::Problem;
@@ -208,9 +208,9 @@ async fn statement(
 async fn public_key(State(state): State<AppState>, key: Key) -> Result<Json<Value>, Problem> {
     key.permits(READ)?;
     let mut tx = state.store.begin(key.0.tenant_id).await?;
-    let public = seal(&mut tx, &state.vault).await?.public();
-    let all = tx.signing_keys().await?;
+    let all = keys(&mut tx, &state.vault).await?;
     tx.commit().await?;
+    let public = all.last().map(|key| key.public_key.as_str());
     Ok(Json(json!({
         "algorithm": "ed25519", "public_key": public,
         "keys": all.iter().map(key_view).collect::<Vec<_>>(),

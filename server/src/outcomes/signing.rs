@@ -66,6 +66,19 @@ pub async fn seal(tx: &mut TenantTx, vault: &Vault) -> Result<Seal, Problem> {
     opened(tx, vault, &kept)
 }
 
+/// The keys that sign and signed, oldest first; the first is made where there is none.
+///
+/// # Errors
+/// [`StoreError`]; `vault_unavailable`.
+pub async fn keys(tx: &mut TenantTx, vault: &Vault) -> Result<Vec<SigningKey>, Problem> {
+    let all = tx.signing_keys().await?;
+    if !all.is_empty() {
+        return Ok(all);
+    }
+    seal(tx, vault).await?;
+    Ok(tx.signing_keys().await?)
+}
+
 /// Seals the keys that an earlier version kept in plain; returns how many there were.
 ///
 /// # Errors

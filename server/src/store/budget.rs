@@ -5,11 +5,12 @@
 //! time cannot pass the limit together. A step reserves once however often it is begun again.
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 use sqlx::FromRow;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{RunId, StoreError, TenantTx, instant};
+use super::{Noted, RunId, StoreError, TenantTx, instant};
 
 /// What is limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,7 +221,7 @@ impl TenantTx {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn set_budget(&mut self, new: &NewBudget, by: &str) -> Result<Uuid, StoreError> {
-        Ok(sqlx::query_scalar(
+        let id = sqlx::query_scalar(
             "insert into budget (tenant_id, budget_id, agent, resource, period, most, set_by)
              values ($1, $2, $3, $4, $5, $6, $7)
              on conflict (tenant_id, agent, resource, period)
@@ -235,20 +236,34 @@ impl TenantTx {
         .bind(new.most)
         .bind(by)
         .fetch_one(&mut *self.tx)
-        .await?)
+        .await?;
+        let detail = json!({
+            "budget": id, "agent": new.agent, "resource": new.resource.name(),
+            "period": new.period.name(), "limit": new.most,
+        });
+        self.note_money("budget.set", by, detail).await?;
+        Ok(id)
+    }
+
+    /// Notes in the audit chain who changed what runs may spend.
+    async fn note_money(&mut self, kind: &str, by: &str, detail: Value) -> Result<(), StoreError> {
+        self.note(&Noted { kind, subject: by, detail, ..Noted::default() }).await.map(drop)
     }
 
     /// Removes a budget and what was counted for it.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] ⇐ absent or another tenant's.
-    pub async fn remove_budget(&mut self, id: Uuid) -> Result<(), StoreError> {
+    pub async fn remove_budget(&mut self, id: Uuid, by: &str) -> Result<(), StoreError> {
         let gone = sqlx::query("delete from budget where tenant_id = $1 and budget_id = $2")
             .bind(self.tenant)
             .bind(id)
             .execute(&mut *self.tx)
             .await?;
-        if gone.rows_affected() == 0 { Err(StoreError::NotFound("budget")) } else { Ok(()) }
+        if gone.rows_affected() == 0 {
+            return Err(StoreError::NotFound("budget"));
+        }
+        self.note_money("budget.removed", by, json!({ "budget": id })).await
     }
 
     /// Lists the budgets that bind an agent (all of them without one) with the span that a run is in.
@@ -319,7 +334,7 @@ impl TenantTx {
                     .await?
             }
         };
-        Ok(())
+        self.note_money("price.set", by, json!({ "item": item, "micros": micros })).await
     }
 
     /// Lists the prices.

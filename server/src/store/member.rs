@@ -1,12 +1,13 @@
 //! Members of a joint venture: people who sign in and service accounts that act by keys.
 
 use jiff::Timestamp;
+use serde_json::json;
 use sqlx::FromRow;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::tenant::refused;
-use super::{Secret, Store, StoreError, TenantId, TenantTx, instant};
+use super::{Noted, Secret, Store, StoreError, TenantId, TenantTx, instant};
 use crate::access::Role;
 
 /// Hours for which an invitation can be used.
@@ -343,7 +344,13 @@ impl TenantTx {
         }
         self.end_invites_of(id).await?;
         self.end_sessions_of(id).await?;
-        Ok(())
+        let noted = Noted {
+            kind: "member.password_set",
+            actor: &format!("member:{id}"),
+            detail: json!({ "member": id }),
+            ..Noted::default()
+        };
+        self.note(&noted).await.map(drop)
     }
 
     /// Changes a member's role; every session of the member ends where it does.

@@ -2,9 +2,10 @@
 //! scope and name holds.
 
 use jiff::Timestamp;
+use serde_json::json;
 use time::OffsetDateTime;
 
-use super::{StoreError, TenantTx, instant};
+use super::{Noted, StoreError, TenantTx, instant};
 
 /// What a switch is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +97,10 @@ impl TenantTx {
         .bind(by)
         .execute(&mut *self.tx)
         .await?;
-        Ok(())
+        // Why is what somebody wrote, and stays out of the chain.
+        let detail = json!({"scope": scope.name(), "name": name, "off": off});
+        let noted = Noted { kind: "switch.set", subject: by, detail, ..Noted::default() };
+        self.note(&noted).await.map(drop)
     }
 
     /// Lists every switch that was ever set, as it stands now.

@@ -87,7 +87,7 @@ pub struct MoeConfig {
     /// Key and value heads; divides `num_attention_heads`.
     pub num_key_value_heads: usize,
     /// Width of one head; even.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_zero")]
     pub head_dim: usize,
     /// Inner width of one expert; families without dense layers write it as `intermediate_size`.
     #[serde(default)]
@@ -199,6 +199,10 @@ impl EosIds {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(n: &usize) -> bool {
     *n == 0
+}
+/// Reads `null` as zero, which stands for what a checkpoint leaves out.
+fn or_zero<'de, D: serde::Deserializer<'de>>(value: D) -> Result<usize, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or(0))
 }
 fn default_architectures() -> Vec<String> {
     vec!["Qwen3MoeForCausalLM".to_owned()]

@@ -52,6 +52,7 @@ impl PrefixCache {
         best.used = self.clock;
         let mut cache = best.cache.clone();
         cache.truncate(len);
+        cache.compact();
         Some(cache)
     }
 
@@ -107,6 +108,16 @@ mod tests {
         assert_eq!(store.find(&[1, 2, 9, 9, 9]).map(|c| c.len()), Some(3));
         assert!(store.find(&[7, 1, 2]).is_none());
         assert!(store.find(&[]).is_none());
+    }
+
+    #[test]
+    fn a_short_common_beginning_does_not_keep_a_long_prompt_in_memory() {
+        let mut store = PrefixCache::new(1 << 20);
+        store.store(&(0..100).collect::<Vec<_>>(), cache(100));
+        let whole = store.bytes();
+        let found = store.find(&[0, 1, 2, 500]).unwrap();
+        assert_eq!(found.len(), 3);
+        assert!(found.segments().map(|segment| segment.bytes()).sum::<usize>() < whole / 10);
     }
 
     #[test]

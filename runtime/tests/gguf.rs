@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use runtime::engine::{Engine, ModelFiles, Request};
+use runtime::engine::{Engine, EngineError, ModelFiles, Request};
 use runtime::export::{Numbers, gguf};
 use runtime::gguf::{Gguf, GgufError};
 use runtime::grammar::Grammar;
@@ -89,6 +89,63 @@ fn eight_bits_stay_near_the_logits_of_full_precision_in_prefill_and_in_decode() 
         one_by_one.extend(logits);
     }
     near(&own, &one_by_one);
+}
+
+#[test]
+fn generations_that_share_steps_give_the_texts_that_each_gives_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::from_gguf(&write(folder.path(), Numbers::Q8)).unwrap();
+    let schema = json!({"type": "object", "additionalProperties": false, "required": ["name"],
+        "properties": {"name": {"type": "string", "maxLength": 40}}});
+    let grammar = Grammar::from_json_schema(&schema);
+    let text = |i: usize| {
+        let prompt = Prompt::new().text(format!("plan {} for site {i}", i * 7919));
+        let request = Request {
+            prompt: &prompt,
+            grammar: &grammar,
+            max_tokens: 30,
+            deadline: None,
+            cancel: None,
+        };
+        engine.generate_for(i as u64 % 3, &request).unwrap().text
+    };
+    // Three at a time: so few rows take the same kernel as one, which the last bit of a logit depends on.
+    let alone: Vec<String> = (0..12).map(&text).collect();
+    let before = engine.step_counts();
+    let own = |thread: usize| -> Vec<String> { (4 * thread..4 * thread + 4).map(&text).collect() };
+    let together: Vec<Vec<String>> = std::thread::scope(|scope| {
+        let own = &own;
+        let threads: Vec<_> = (0..3).map(|thread| scope.spawn(move || own(thread))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(alone, together.concat());
+    let after = engine.step_counts();
+    let (steps, rows) = (after.steps - before.steps, after.rows - before.rows);
+    assert!(rows * 2 > steps * 3, "{rows} rows in {steps} steps");
+}
+
+#[test]
+fn one_who_gives_up_holds_up_nobody() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let folder = tempfile::tempdir().unwrap();
+    let engine = Engine::from_gguf(&write(folder.path(), Numbers::Q8)).unwrap();
+    let (flag, grammar) = (AtomicBool::new(false), Grammar::free_text());
+    let run = |cancel: Option<&AtomicBool>, max_tokens: usize| {
+        let prompt = Prompt::new().text("a story without end");
+        let request =
+            Request { prompt: &prompt, grammar: &grammar, max_tokens, deadline: None, cancel };
+        engine.generate(&request)
+    };
+    std::thread::scope(|scope| {
+        let endless = scope.spawn(|| run(Some(&flag), 3000));
+        let short = scope.spawn(|| run(None, 20));
+        short.join().unwrap().unwrap();
+        flag.store(true, Ordering::Relaxed);
+        let ended = endless.join().unwrap();
+        // The model may have ended its text before it was told to.
+        assert!(ended.is_ok() || matches!(ended, Err(EngineError::Cancelled)));
+    });
+    run(None, 5).unwrap();
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use runtime::config::MoeConfig;
-use runtime::model::{KvCache, Model, Scratch};
+use runtime::model::{KvCache, Model, Part, Scratch};
 use safetensors::SafeTensors;
 
 /// Largest difference allowed, relative to the largest reference logit.
@@ -18,7 +18,11 @@ struct Fixture {
 }
 
 fn fixture() -> Fixture {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/qwen3moe-tiny");
+    read("qwen3moe-tiny")
+}
+
+fn read(name: &str) -> Fixture {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
     let config = MoeConfig::from_file(&folder.join("config.json")).unwrap();
     let weights = std::fs::read(folder.join("model.safetensors")).unwrap();
     let reference = std::fs::read(folder.join("reference.safetensors")).unwrap();
@@ -58,6 +62,43 @@ fn prefill_gives_the_reference_logits() {
     let got = f.run(&f.tokens, &mut f.model.cache());
     assert_eq!(got.len(), f.logits.len());
     f.check(&got, 0);
+}
+
+#[test]
+fn every_family_gives_the_reference_logits_in_prefill_and_in_decode() {
+    for family in ["qwen2_moe", "mixtral", "granitemoe", "olmoe"] {
+        let f = read(&format!("families/{family}"));
+        let got = f.run(&f.tokens, &mut f.model.cache());
+        assert_eq!(got.len(), f.logits.len(), "{family}");
+        f.check(&got, 0);
+        let mut cache = f.model.cache();
+        for (at, token) in f.tokens.iter().enumerate() {
+            f.check(&f.run(&[*token], &mut cache), at);
+        }
+    }
+}
+
+#[test]
+fn sequences_that_share_a_step_get_the_reference_logits_each() {
+    let f = fixture();
+    let (mut first, mut second, mut third) = (f.model.cache(), f.model.cache(), f.model.cache());
+    f.run(&f.tokens[..10], &mut second);
+    let mut scratch = Scratch::default();
+    let mut parts = [
+        Part { tokens: &f.tokens[..7], cache: &mut first },
+        Part { tokens: &f.tokens[10..11], cache: &mut second },
+        Part { tokens: &f.tokens[..2], cache: &mut third },
+    ];
+    let hidden = f.model.step(&mut parts, &mut scratch).unwrap();
+    let d = f.model.config().hidden_size;
+    for (hidden, at) in hidden.chunks(d).zip([6, 10, 1]) {
+        f.check(&f.model.logits(hidden), at);
+    }
+    assert_eq!((first.len(), second.len(), third.len()), (7, 11, 2));
+    f.check(&f.run(&f.tokens[7..9], &mut first), 7);
+    let mut parts = [Part { tokens: &[1, 2, 96], cache: &mut first }];
+    assert!(f.model.step(&mut parts, &mut scratch).is_err());
+    assert_eq!(first.len(), 9);
 }
 
 #[test]

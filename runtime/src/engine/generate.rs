@@ -6,11 +6,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::steps::{Hidden, Seat, Share};
 use super::{Engine, EngineError};
 use crate::grammar::{Grammar, Mask, Matcher};
 use crate::kernel::softmax;
 use crate::model::{KvCache, Scratch};
 use crate::tokenizer::Prompt;
+
+/// Of so many tokens one must be allowed for all rows of the head to be read at once.
+const FEW_TOKENS: usize = 2;
 
 /// One generation.
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +113,14 @@ struct Run<'a> {
     trace: Option<Vec<Choice>>,
 }
 
+/// How tokens run through the model.
+enum Passes<'a> {
+    /// On this thread, whatever others do.
+    Own(&'a mut Scratch),
+    /// In steps with others.
+    Shared(Seat<'a>),
+}
+
 /// What the grammar leaves open.
 enum Next {
     Choose(Mask),
@@ -123,8 +135,21 @@ impl Engine {
     /// [`EngineError::Grammar`] ⇐ it cannot be compiled or grows past its limits;
     /// [`EngineError::Model`] ⇐ too long; [`EngineError::Deadline`]; [`EngineError::Cancelled`].
     pub fn generate(&self, request: &Request<'_>) -> Result<Completion, EngineError> {
+        self.generate_for(0, request)
+    }
+
+    /// Generates as [`Engine::generate`] does, for one of several that share the machine: where more is asked
+    /// than a step takes, room is shared equally between the values of `share`.
+    ///
+    /// # Errors
+    /// As [`Engine::generate`].
+    pub fn generate_for(
+        &self,
+        share: Share,
+        request: &Request<'_>,
+    ) -> Result<Completion, EngineError> {
         let prompt = self.tokenizer.encode_prompt(request.prompt)?;
-        self.run(request, &prompt, None).map(|(completion, _)| completion)
+        self.run(share, request, &prompt, None).map(|(completion, _)| completion)
     }
 
     /// Generates as [`Engine::generate`] does and returns every token with what it was chosen from.
@@ -133,12 +158,13 @@ impl Engine {
     /// As [`Engine::generate`].
     pub fn trace(&self, request: &Request<'_>) -> Result<(Completion, Trace), EngineError> {
         let prompt = self.tokenizer.encode_prompt(request.prompt)?;
-        let (completion, choices) = self.run(request, &prompt, Some(Vec::new()))?;
+        let (completion, choices) = self.run(0, request, &prompt, Some(Vec::new()))?;
         Ok((completion, Trace { prompt, choices: choices.unwrap_or_default() }))
     }
 
     fn run(
         &self,
+        share: Share,
         request: &Request<'_>,
         prompt: &[u32],
         trace: Option<Vec<Choice>>,
@@ -159,7 +185,11 @@ impl Engine {
             usage: Usage { prompt_tokens: prompt.len(), ..Usage::default() },
             trace,
         };
-        self.with_scratch(|scratch| run.finish(started, prompt, matcher, scratch))
+        match &self.steps {
+            Some(steps) => run.finish(started, prompt, matcher, Passes::Shared(steps.seat(share))),
+            None => self
+                .with_scratch(|scratch| run.finish(started, prompt, matcher, Passes::Own(scratch))),
+        }
     }
 }
 
@@ -169,10 +199,10 @@ impl Run<'_> {
         started: Instant,
         prompt: &[u32],
         mut matcher: Matcher,
-        scratch: &mut Scratch,
+        mut passes: Passes<'_>,
     ) -> Result<(Completion, Option<Vec<Choice>>), EngineError> {
         self.check()?;
-        let (mut hidden, mut cache) = self.prefill(prompt, scratch)?;
+        let (mut hidden, mut cache) = self.prefill(prompt, &mut passes)?;
         let prefill = started.elapsed();
         let finish = loop {
             let mask = match self.advance(&mut matcher)? {
@@ -181,7 +211,7 @@ impl Run<'_> {
             };
             self.check()?;
             if !self.pending.is_empty() {
-                hidden = self.engine.model.forward_last(&self.pending, &mut cache, scratch)?;
+                hidden = self.pass(&self.pending, &mut cache, &mut passes)?;
                 self.pending.clear();
             }
             let token = self.choose(&mask, &hidden);
@@ -212,16 +242,29 @@ impl Run<'_> {
     fn prefill(
         &mut self,
         prompt: &[u32],
-        scratch: &mut Scratch,
-    ) -> Result<(Vec<f32>, KvCache), EngineError> {
+        passes: &mut Passes<'_>,
+    ) -> Result<(Hidden, KvCache), EngineError> {
         let engine = self.engine;
         let found = engine.prefixes().find(prompt);
         let mut cache = found.unwrap_or_else(|| engine.model.cache());
         self.usage.cached_tokens = cache.len();
-        let hidden = engine.model.forward_last(&prompt[cache.len()..], &mut cache, scratch)?;
+        let hidden = self.pass(&prompt[cache.len()..], &mut cache, passes)?;
         cache.freeze();
         engine.prefixes().store(prompt, cache.clone());
         Ok((hidden, cache))
+    }
+
+    fn pass(
+        &self,
+        tokens: &[u32],
+        cache: &mut KvCache,
+        passes: &mut Passes<'_>,
+    ) -> Result<Hidden, EngineError> {
+        let model = &self.engine.model;
+        match passes {
+            Passes::Own(scratch) => Ok(model.forward_last(tokens, cache, scratch)?.into()),
+            Passes::Shared(seat) => seat.run(model, tokens, cache, || self.check()),
+        }
     }
 
     /// Notes what the grammar forces, up to the next choice or the end.
@@ -273,14 +316,18 @@ impl Run<'_> {
     }
 
     /// Takes the likeliest allowed token. Where few are allowed, only their rows of the head are read.
-    fn choose(&mut self, mask: &Mask, hidden: &[f32]) -> u32 {
+    fn choose(&mut self, mask: &Mask, hidden: &Hidden) -> u32 {
         let model = &self.engine.model;
         let allowed = mask.tokens();
-        let mut probabilities: Vec<f32> = if allowed.len() * 2 < model.config().vocab_size {
-            allowed.iter().map(|token| model.logit(hidden, *token)).collect()
-        } else {
-            let logits = model.logits(hidden);
+        let few =
+            hidden.logits.is_empty() && allowed.len() * FEW_TOKENS < model.config().vocab_size;
+        let mut probabilities: Vec<f32> = if few {
+            allowed.iter().map(|token| model.logit(&hidden.state, *token)).collect()
+        } else if hidden.logits.is_empty() {
+            let logits = model.logits(&hidden.state);
             allowed.iter().map(|token| logits[*token as usize]).collect()
+        } else {
+            allowed.iter().map(|token| hidden.logits[*token as usize]).collect()
         };
         softmax(&mut probabilities);
         let mut best = 0;

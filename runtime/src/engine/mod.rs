@@ -6,13 +6,17 @@
 mod files;
 mod generate;
 mod packed;
+mod steps;
 
 pub use files::ModelFiles;
 pub use generate::{Choice, Completion, Finish, Request, Timings, Trace, Usage};
 pub use packed::pack;
+pub use steps::{Share, StepCounts};
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use steps::Steps;
 
 use crate::config::{ConfigError, MoeConfig};
 use crate::gguf::{Gguf, tokenizer_json};
@@ -66,6 +70,9 @@ pub enum EngineError {
         /// Tokens decoded by then.
         decoded_tokens: usize,
     },
+    /// A fault of the runtime stopped the step that this request was in.
+    #[error("the step of this request failed inside the runtime; try again")]
+    Failed,
     /// The caller cancelled.
     #[error("the request was cancelled")]
     Cancelled,
@@ -90,6 +97,8 @@ pub struct Engine {
     end: u32,
     prefixes: Mutex<PrefixCache>,
     scratch: Mutex<Vec<Scratch>>,
+    /// Steps that generations share; only where reading the weights is what a step costs.
+    steps: Option<Steps>,
 }
 
 impl Engine {
@@ -133,8 +142,10 @@ impl Engine {
             EngineError::Mismatch("no end token: set eos_token_id in config.json".to_owned())
         })?;
         let grammars = GrammarCompiler::new(&tokenizer, logits, end)?;
+        let steps = model.is_tiled().then(Steps::default);
         Ok(Self {
             model,
+            steps,
             tokenizer,
             grammars,
             intents,
@@ -211,6 +222,11 @@ impl Engine {
             })
         })?;
         Ok(out)
+    }
+
+    /// Steps that generations shared so far; nothing where each runs alone.
+    pub fn step_counts(&self) -> StepCounts {
+        self.steps.as_ref().map(Steps::counts).unwrap_or_default()
     }
 
     fn prefixes(&self) -> MutexGuard<'_, PrefixCache> {

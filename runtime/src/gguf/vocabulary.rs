@@ -47,7 +47,14 @@ pub(crate) fn tokenizer_json(file: &Gguf) -> Result<String, GgufError> {
         }
         vocab.insert(token.to_owned(), id.into());
     }
-    let merges: Vec<&str> = merges.iter().filter_map(Value::text).collect();
+    // A merge that gives no token cannot apply.
+    let known = |merge: &&str| {
+        merge.split_once(' ').is_some_and(|(left, right)| {
+            let all = [left, right, &format!("{left}{right}")];
+            all.iter().all(|piece| vocab.contains_key(*piece))
+        })
+    };
+    let merges: Vec<&str> = merges.iter().filter_map(Value::text).filter(known).collect();
     let json = json!({
         "version": "1.0", "truncation": null, "padding": null, "normalizer": null,
         "post_processor": null, "added_tokens": added, "pre_tokenizer": pre_tokenizer(pre)?,

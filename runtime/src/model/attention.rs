@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
+use super::block::Part;
 use super::cache::{KvCache, Numbers};
 use super::norm::rms_norm_rows;
 use super::rope::Rope;
@@ -18,7 +19,7 @@ use crate::kernel::{
 const PARALLEL_CELLS: usize = 1 << 12;
 
 /// Rows of a step up to which keys of half precision are read as they are.
-const FEW_ROWS: usize = 6;
+const FEW_ROWS: usize = 24;
 
 /// Queries that attend together: their scores stay in the cache of a core.
 const QUERY_BLOCK: usize = 128;
@@ -57,74 +58,70 @@ struct HeadScratch {
     values: Vec<f32>,
 }
 
+/// Cache, key-value head, rows and tokens in all, queries and output.
+type Task<'a> = (&'a KvCache, usize, (usize, usize), &'a [f32], &'a mut [f32]);
+
 thread_local! {
     static HEAD: RefCell<HeadScratch> = RefCell::default();
 }
 
 impl Attention {
-    /// Appends the keys and values of the rows `x` to `cache` and writes what they attend to.
+    /// Appends the keys and values of the rows `x` to the caches of their sequences and writes what they
+    /// attend to, each within its own sequence.
     ///
     /// # Shapes
-    /// `x: [n, hidden]` → `out: [n, hidden]`.
+    /// `x: [n, hidden]` → `out: [n, hidden]`, the rows of the parts one after the other.
     pub(crate) fn forward(
         &self,
         config: &MoeConfig,
         (layer, rope): (usize, &Rope),
         x: &[f32],
-        cache: &mut KvCache,
+        parts: &mut [Part<'_>],
         s: &mut AttentionScratch,
         out: &mut [f32],
     ) {
         let (d, hd) = (config.hidden_size, config.head_dim);
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
-        let (n, group) = (x.len() / d, heads / kv_heads);
+        let n = x.len() / d;
         let wide = (heads + 2 * kv_heads) * hd;
         s.qkv.resize(n * wide, 0.0);
         let rows = Rows { data: x, rows: n, stride: d };
         self.qkv.apply(rows, wide, d, RowsMut { data: &mut s.qkv, stride: wide }, true);
-        self.split(config, (layer, rope), n, cache, s);
-
-        let past = cache.len();
-        let total = past + n;
-        s.mixed.clear();
-        s.mixed.resize(n * heads * hd, 0.0);
-        // One task a key-value head: its queries are [group * n, head_dim] and contiguous.
-        let tasks = s
-            .queries
-            .chunks_exact(group * n * hd)
-            .zip(s.mixed.chunks_exact_mut(group * n * hd))
-            .enumerate();
-        let cache = &*cache;
-        let attend = |(head, (queries, mixed)): (usize, (&[f32], &mut [f32]))| {
-            HEAD.with_borrow_mut(|s| {
-                attend_head(cache, (layer, head), (n, total, hd), queries, mixed, s);
-            });
-        };
-        if n * heads * total >= PARALLEL_CELLS {
-            team::each(tasks.collect(), attend);
-        } else {
-            tasks.for_each(attend);
-        }
-
-        // [heads, n, head_dim] → [n, heads * head_dim]
         let width = heads * hd;
+        s.queries.resize(n * width, 0.0);
+        let mut first = 0;
+        for part in parts.iter_mut() {
+            self.split(config, (layer, rope), (first, part.tokens.len()), part.cache, s);
+            first += part.tokens.len();
+        }
+        s.mixed.clear();
+        s.mixed.resize(n * width, 0.0);
+        attend(config, layer, parts, &s.queries, &mut s.mixed);
+
+        // Of each part, [heads, n, head_dim] → [n, heads * head_dim]
         s.joined.resize(n * width, 0.0);
-        for (head, rows) in s.mixed.chunks_exact(n * hd).enumerate() {
-            for (row, values) in rows.chunks_exact(hd).enumerate() {
-                s.joined[row * width + head * hd..][..hd].copy_from_slice(values);
+        let mut first = 0;
+        for part in parts.iter() {
+            let n = part.tokens.len();
+            let mixed = s.mixed[first * width..][..n * width].chunks_exact(n * hd);
+            for (head, rows) in mixed.enumerate() {
+                for (row, values) in rows.chunks_exact(hd).enumerate() {
+                    s.joined[(first + row) * width + head * hd..][..hd].copy_from_slice(values);
+                }
             }
+            first += n;
         }
         let rows = Rows { data: &s.joined, rows: n, stride: width };
         self.output.apply(rows, d, width, RowsMut { data: out, stride: d }, true);
     }
 
-    /// Norms and rotates queries and keys; keys and values go to the cache, queries become
-    /// `[heads, n, head_dim]`, scaled.
+    /// Norms and rotates queries and keys of the `n` rows from `first` on; keys and values go to the cache,
+    /// queries become `[heads, n, head_dim]`, scaled.
     fn split(
         &self,
         config: &MoeConfig,
         (layer, rope): (usize, &Rope),
-        n: usize,
+        (first, n): (usize, usize),
         cache: &mut KvCache,
         s: &mut AttentionScratch,
     ) {
@@ -132,24 +129,65 @@ impl Attention {
         let (heads, kv_heads) = (config.num_attention_heads, config.num_key_value_heads);
         #[expect(clippy::cast_possible_truncation, reason = "the reference norms in f32")]
         let eps = config.rms_norm_eps as f32;
-        s.queries.resize(n * heads * hd, 0.0);
-        for (row, qkv) in s.qkv.chunks_exact_mut((heads + 2 * kv_heads) * hd).enumerate() {
+        let wide = (heads + 2 * kv_heads) * hd;
+        let own = &mut s.queries[first * heads * hd..][..n * heads * hd];
+        let rows = s.qkv[first * wide..][..n * wide].chunks_exact_mut(wide);
+        for (row, qkv) in rows.enumerate() {
             qkv.iter_mut().zip(&self.bias).for_each(|(v, bias)| *v += bias);
             let (queries, rest) = qkv.split_at_mut(heads * hd);
             let (keys, values) = rest.split_at_mut(kv_heads * hd);
             rms_norm_rows(queries, &self.query_norm, eps);
             rms_norm_rows(keys, &self.key_norm, eps);
             for (head, query) in queries.chunks_exact_mut(hd).enumerate() {
-                rope.rotate(query, row, self.scale);
-                s.queries[(head * n + row) * hd..][..hd].copy_from_slice(query);
+                rope.rotate(query, first + row, self.scale);
+                own[(head * n + row) * hd..][..hd].copy_from_slice(query);
             }
             for (head, (key, value)) in
                 keys.chunks_exact_mut(hd).zip(values.chunks_exact(hd)).enumerate()
             {
-                rope.rotate(key, row, 1.0);
+                rope.rotate(key, first + row, 1.0);
                 cache.push(layer, head, key, value);
             }
         }
+    }
+}
+
+/// Attends with all queries, a task for each sequence and key-value head.
+fn attend(
+    config: &MoeConfig,
+    layer: usize,
+    parts: &[Part<'_>],
+    queries: &[f32],
+    mixed: &mut [f32],
+) {
+    let (heads, hd) = (config.num_attention_heads, config.head_dim);
+    let group = heads / config.num_key_value_heads;
+    let mut cells = 0;
+    let (mut queries, mut mixed) = (queries, mixed);
+    let mut tasks = Vec::with_capacity(parts.len() * config.num_key_value_heads);
+    for part in parts {
+        let n = part.tokens.len();
+        let total = part.cache.len() + n;
+        cells += n * heads * total;
+        for head in 0..config.num_key_value_heads {
+            // The queries of a key-value head, [group * n, head_dim], are contiguous.
+            let (Some(queries), Some(mixed)) =
+                (queries.split_off(..group * n * hd), mixed.split_off_mut(..group * n * hd))
+            else {
+                continue;
+            };
+            tasks.push((&*part.cache, head, (n, total), queries, mixed));
+        }
+    }
+    let run = |(cache, head, (n, total), queries, mixed): Task<'_>| {
+        HEAD.with_borrow_mut(|s| {
+            attend_head(cache, (layer, head), (n, total, hd), queries, mixed, s);
+        });
+    };
+    if cells >= PARALLEL_CELLS {
+        team::each(tasks, run);
+    } else {
+        tasks.into_iter().for_each(run);
     }
 }
 

@@ -7,6 +7,15 @@ use super::norm::rms_norm;
 use super::rope::Rope;
 use crate::config::MoeConfig;
 
+/// A sequence's share of a step.
+#[derive(Debug)]
+pub struct Part<'a> {
+    /// What runs.
+    pub tokens: &'a [u32],
+    /// What it runs after; holds the tokens as well when the step is done.
+    pub cache: &'a mut KvCache,
+}
+
 /// Weights of one decoder layer.
 #[derive(Debug)]
 pub(crate) struct Block {
@@ -38,7 +47,7 @@ impl Block {
         &self,
         config: &MoeConfig,
         layer: usize,
-        cache: &mut KvCache,
+        parts: &mut [Part<'_>],
         s: &mut Scratch,
     ) {
         #[expect(clippy::cast_possible_truncation, reason = "the reference norms in f32")]
@@ -47,7 +56,7 @@ impl Block {
         s.branch.resize(s.x.len(), 0.0);
         rms_norm(&s.x, &self.input_norm, eps, &mut s.normed);
         let place = (layer, &s.rope);
-        self.attention.forward(config, place, &s.normed, cache, &mut s.attention, &mut s.branch);
+        self.attention.forward(config, place, &s.normed, parts, &mut s.attention, &mut s.branch);
         s.x.iter_mut().zip(&s.branch).for_each(|(x, b)| *x += self.residual * b);
         rms_norm(&s.x, &self.post_norm, eps, &mut s.normed);
         let out = (&mut s.x[..], self.residual);

@@ -176,6 +176,25 @@ impl KvCache {
         }
     }
 
+    /// Copies what is used of segments of which less than half is used, so that a short common beginning does
+    /// not keep a long one in memory.
+    pub(crate) fn compact(&mut self) {
+        for (segment, used) in &mut self.frozen {
+            if *used * 2 < segment.len {
+                let mut own = Segment::empty(self.lanes, self.half);
+                let len = *used * self.head_dim;
+                for (to, from) in own.keys.iter_mut().zip(&segment.keys) {
+                    to.extend(from, len);
+                }
+                for (to, from) in own.values.iter_mut().zip(&segment.values) {
+                    to.extend(from, len);
+                }
+                own.len = *used;
+                *segment = Arc::new(own);
+            }
+        }
+    }
+
     fn merge(&mut self) {
         let mut whole = Segment::empty(self.lanes, self.half);
         for lane in 0..self.lanes {

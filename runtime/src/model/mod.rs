@@ -18,7 +18,7 @@ mod random;
 mod rope;
 mod weights;
 
-pub use block::Scratch;
+pub use block::{Part, Scratch};
 pub use cache::KvCache;
 pub use gguf::gguf_config;
 pub use random::{Storage, random_checkpoint, shapes};
@@ -146,8 +146,7 @@ impl Model {
     pub fn cache(&self) -> KvCache {
         let c = &self.config;
         // Weights of few bits blur more than half precision of keys and values does.
-        let half = self.blocks.iter().any(|block| block.attention.qkv.is_tiled());
-        KvCache::new(c.num_hidden_layers, c.num_key_value_heads, c.head_dim, half)
+        KvCache::new(c.num_hidden_layers, c.num_key_value_heads, c.head_dim, self.is_tiled())
     }
 
     /// Runs `tokens` after what `cache` holds and calls `see(offset, hidden)` for each piece of rows.
@@ -164,35 +163,84 @@ impl Model {
         s: &mut Scratch,
         mut see: impl FnMut(usize, &[f32]),
     ) -> Result<(), ModelError> {
-        let (d, vocab) = (self.config.hidden_size, self.config.vocab_size);
+        self.check(tokens, cache)?;
+        cache.reserve(tokens.len());
+        for (piece, tokens) in tokens.chunks(STEP_ROWS).enumerate() {
+            self.rows(&mut [Part { tokens, cache }], s);
+            see(piece * STEP_ROWS, &s.normed);
+        }
+        Ok(())
+    }
+
+    /// Tells whether `tokens` can run after what `cache` holds.
+    ///
+    /// # Errors
+    /// [`ModelError::Token`], [`ModelError::TooLong`].
+    pub fn check(&self, tokens: &[u32], cache: &KvCache) -> Result<(), ModelError> {
+        let vocab = self.config.vocab_size;
         let (len, max) = (cache.len() + tokens.len(), self.config.max_position_embeddings);
         if len > max {
             return Err(ModelError::TooLong { len, max });
         }
-        if let Some(token) = tokens.iter().find(|t| **t as usize >= vocab) {
-            return Err(ModelError::Token { token: *token, vocab });
+        match tokens.iter().find(|t| **t as usize >= vocab) {
+            Some(token) => Err(ModelError::Token { token: *token, vocab }),
+            None => Ok(()),
         }
+    }
+
+    /// Runs tokens of several sequences in one step, so that each weight is read once for all of them, and
+    /// returns the normed hidden state after the last token of each.
+    ///
+    /// # Shapes
+    /// `[parts, hidden]`; every part has a token at least.
+    ///
+    /// # Errors
+    /// As [`Model::check`], of any part; all caches are then unchanged.
+    pub fn step(&self, parts: &mut [Part<'_>], s: &mut Scratch) -> Result<Vec<f32>, ModelError> {
+        for part in parts.iter() {
+            self.check(part.tokens, part.cache)?;
+        }
+        self.rows(parts, s);
+        let d = self.config.hidden_size;
+        let mut out = Vec::with_capacity(parts.len() * d);
+        let mut end = 0;
+        for part in parts.iter() {
+            end += part.tokens.len();
+            out.extend_from_slice(&s.normed[(end - 1) * d..end * d]);
+        }
+        Ok(out)
+    }
+
+    /// Runs rows that were checked; their hidden states are in `s.normed`.
+    fn rows(&self, parts: &mut [Part<'_>], s: &mut Scratch) {
+        let d = self.config.hidden_size;
         #[expect(clippy::cast_possible_truncation, reason = "the reference norms in f32")]
         let eps = self.config.rms_norm_eps as f32;
-        cache.reserve(tokens.len());
-        for (piece, tokens) in tokens.chunks(STEP_ROWS).enumerate() {
-            s.x.clear();
-            for token in tokens {
+        s.x.clear();
+        s.rope.clear();
+        for part in parts.iter() {
+            for token in part.tokens {
                 self.embedding.copy_row(*token as usize, d, &mut s.x);
             }
-            if let Some(by) = self.config.embedding_multiplier {
-                #[expect(clippy::cast_possible_truncation, reason = "a factor")]
-                s.x.iter_mut().for_each(|v| *v *= by as f32);
-            }
-            s.rope.fill(&self.frequencies, cache.len(), tokens.len());
-            for (layer, block) in self.blocks.iter().enumerate() {
-                block.forward(&self.config, layer, cache, s);
-            }
-            cache.advance(tokens.len());
-            norm::rms_norm(&s.x, &self.norm, eps, &mut s.normed);
-            see(piece * STEP_ROWS, &s.normed);
+            s.rope.extend(&self.frequencies, part.cache.len(), part.tokens.len());
         }
-        Ok(())
+        if let Some(by) = self.config.embedding_multiplier {
+            #[expect(clippy::cast_possible_truncation, reason = "a factor")]
+            s.x.iter_mut().for_each(|v| *v *= by as f32);
+        }
+        for (layer, block) in self.blocks.iter().enumerate() {
+            block.forward(&self.config, layer, parts, s);
+        }
+        for part in parts.iter_mut() {
+            part.cache.advance(part.tokens.len());
+        }
+        s.normed.resize(s.x.len(), 0.0);
+        norm::rms_norm(&s.x, &self.norm, eps, &mut s.normed);
+    }
+
+    /// Whether weights are of few bits, so that reading them bounds a step and sharing it pays.
+    pub(crate) fn is_tiled(&self) -> bool {
+        self.blocks.iter().any(|block| block.attention.qkv.is_tiled())
     }
 
     /// Runs `tokens` and returns the normed hidden state of the last one, `[hidden]`; empty for no tokens.

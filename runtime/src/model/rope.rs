@@ -10,10 +10,14 @@ pub(crate) struct Rope {
 }
 
 impl Rope {
-    /// Fills the tables for positions `start..start + n`.
-    pub(crate) fn fill(&mut self, frequencies: &[f32], start: usize, n: usize) {
+    /// Empties the tables.
+    pub(crate) fn clear(&mut self) {
         self.cos.clear();
         self.sin.clear();
+    }
+
+    /// Adds rows for the positions `start..start + n`.
+    pub(crate) fn extend(&mut self, frequencies: &[f32], start: usize, n: usize) {
         for position in start..start + n {
             for frequency in frequencies {
                 let (sin, cos) = (position as f32 * frequency).sin_cos();

@@ -385,7 +385,8 @@ pub(super) fn scan(text: &str, at: usize, previous: Option<char>) -> Option<Foun
     if first.is_ascii_alphanumeric() && !boundary(previous) && !product {
         return None;
     }
-    if let Some(found) = spoken::duration(text, at).or_else(|| spoken::odds(text, at)) {
+    let in_words = spoken::interval(text, at).or_else(|| spoken::duration(text, at));
+    if let Some(found) = in_words.or_else(|| spoken::odds(text, at)) {
         return Some(found);
     }
     if let Some(after) = rest.strip_prefix("百分之") {
@@ -397,6 +398,10 @@ pub(super) fn scan(text: &str, at: usize, previous: Option<char>) -> Option<Foun
         return Some(found);
     }
     if matches!(first, '-' | '+' | '−') && previous.is_some_and(|c| c.is_ascii_alphanumeric()) {
+        return None;
+    }
+    if first.is_ascii_alphabetic() && names_ordinal(&text[..at]) && spoken::english(rest).is_some()
+    {
         return None;
     }
     let (value, length) = magnitude(rest)?;
@@ -428,6 +433,22 @@ pub(super) fn scan(text: &str, at: usize, previous: Option<char>) -> Option<Foun
     Some(Found { start: at, end, kind })
 }
 
+/// Things that are told apart by a number in words, which counts nothing: `feeder two`, `option one`.
+const NUMBERED: &str = " feeder line site plant bay shift phase group option number variant version team car truck van bus step part task zone circuit block tier category type player customer ";
+
+/// Tells whether the number in words that follows only names one of several things.
+fn names_ordinal(before: &str) -> bool {
+    let word =
+        before.strip_suffix(' ').and_then(|b| b.rsplit(|c: char| !c.is_ascii_alphabetic()).next());
+    word.is_some_and(|word| {
+        !word.is_empty() && NUMBERED.contains(&format!(" {} ", word.to_ascii_lowercase()))
+    })
+}
+
+/// Hundredths and tenths of an unsaid currency, after a number.
+const PARTS: [(&str, u32); 7] =
+    [("cents", 2), ("cent", 2), ("毛錢", 1), ("毛钱", 1), ("毛", 1), ("角", 1), ("分錢", 2)];
+
 /// `$35k`, `USD 200`, `NT$三百萬`.
 fn prefixed(text: &str, at: usize) -> Option<Found> {
     let rest = &text[at..];
@@ -453,6 +474,16 @@ fn suffix(text: &str, at: usize, value: Decimal) -> Option<(Kind, usize)> {
     let gap = rest.len() - rest.trim_start_matches([' ', '-']).len();
     let gap = if gap <= 1 { gap } else { 0 };
     let body = &rest[gap..];
+    // "12 cents" and 三毛 are parts of a coin; 毛利 and 角色 are words.
+    let part = PARTS.iter().find(|(word, _)| {
+        starts_with_word(body, word)
+            && !body[word.len()..].starts_with(['利', '色', '度', '落', '重', '病'])
+    });
+    if let Some((word, scale)) = part {
+        let value = value.checked_mul(Decimal::new(1, *scale))?.normalize().to_string();
+        let kind = Kind::Money { value, currency: String::new() };
+        return Some((kind, at + gap + word.len()));
+    }
     let value = value.to_string();
     for sign in
         ["%", "％", "percentage points", "percent", "per cent", "pct", "趴", "個百分點", "个百分点"]
@@ -486,6 +517,19 @@ fn suffix(text: &str, at: usize, value: Decimal) -> Option<(Kind, usize)> {
     if of_rate || of_word || *word == "d" && body.starts_with('D') && value.len() > 3 {
         return None;
     }
+    // "Two quarter hours" and 兩個小時段 count slots, and what follows says how long one is.
+    let of_slots =
+        word.starts_with("quarter") && after.trim_start_matches([' ', '-']).starts_with("hour");
+    if of_slots {
+        return None;
+    }
+    if let Some(classifier) = body.chars().next().filter(|c| matches!(c, '個' | '个'))
+        && word.ends_with(['時', '时'])
+        && after.starts_with(['段', '格', '檔', '档'])
+    {
+        let kind = Kind::Number { value, unit: "unit".to_owned() };
+        return Some((kind, at + gap + classifier.len_utf8()));
+    }
     // 3月5日 and 5年期 belong to dates and durations; `m` as a unit was read as a multiplier.
     let kind = match unit.strip_prefix(':') {
         Some(unit) => Kind::Duration { value, unit: unit.to_owned() },
@@ -514,7 +558,20 @@ fn starts_with_word(text: &str, word: &str) -> bool {
     !latin || text[word.len()..].chars().next().is_none_or(|c| !c.is_ascii_alphanumeric())
 }
 
-/// A currency code that stands alone (`in EUR`).
+/// Currencies that stand alone in English words; what weighs or names something else too is not here.
+const CURRENCY_NAMES: [(&str, &str); 9] = [
+    ("us dollars", "USD"),
+    ("dollars", "USD"),
+    ("euros", "EUR"),
+    ("pounds sterling", "GBP"),
+    ("sterling", "GBP"),
+    ("yen", "JPY"),
+    ("yuan", "CNY"),
+    ("renminbi", "CNY"),
+    ("rmb", "CNY"),
+];
+
+/// A currency that stands alone (`in EUR`, `all euros`).
 pub(super) fn currency(text: &str, at: usize, previous: Option<char>) -> Option<Found> {
     if !boundary(previous) {
         return None;
@@ -526,13 +583,14 @@ pub(super) fn currency(text: &str, at: usize, previous: Option<char>) -> Option<
     });
     let (length, value) = match code {
         Some(code) => (3, *code),
-        None => CURRENCY_WORDS
-            .iter()
-            .filter(|(word, _)| {
+        None => {
+            let chinese = CURRENCY_WORDS.iter().filter(|(word, _)| {
                 !word.is_ascii() && rest.starts_with(word) && !word.starts_with('元')
-            })
-            .map(|(word, code)| (word.len(), *code))
-            .max_by_key(|(length, _)| *length)?,
+            });
+            let english = CURRENCY_NAMES.iter().filter(|(word, _)| starts_with_word(rest, word));
+            let named = chinese.chain(english).map(|(word, code)| (word.len(), *code));
+            named.max_by_key(|(length, _)| *length)?
+        }
     };
     Some(Found { start: at, end: at + length, kind: Kind::Currency { value: value.to_owned() } })
 }

@@ -26,12 +26,52 @@ pub(super) fn odds(text: &str, at: usize) -> Option<Found> {
     Some(Found { start: at, end: at + length, kind })
 }
 
-/// `half an hour`, `quarter-hour`, `within a day`, `半小時`.
+/// How often something is said to be read or priced, as the span between two times: `hourly`,
+/// `every quarter of an hour`, `逐時`, `每半小時`, and 小時 without a number before what is counted by it.
+pub(super) fn interval(text: &str, at: usize) -> Option<Found> {
+    static RE: OnceLock<[Regex; 2]> = OnceLock::new();
+    let [latin, chinese] = RE.get_or_init(|| {
+        [
+            regex(r"^(?i:(?:(?P<part>half|quarter)[- ])?hourly|every (?P<whole>hour)|hour by hour)\b"),
+            regex(r"^(?:(?:每|逐|按)(?:一)?(?:個|个)?(?:(?P<half>半)(?:個|个)?)?(?:小時|小时|鐘頭|钟头)|逐時|逐时|每時|(?:每|一)(?P<quarter>刻鐘|刻钟)|(?:小時|小时)(?P<of>[電电讀读值價价段格資资數数用負负級级平]))"),
+        ]
+    });
+    let rest = &text[at..];
+    let span = |value: &str, end: usize| {
+        let kind = Kind::Duration { value: value.to_owned(), unit: "hour".to_owned() };
+        Found { start: at, end: at + end, kind }
+    };
+    if let Some(captures) = latin.captures(rest) {
+        // "5 every hour" is a rate, "sub-hourly" is no span.
+        let counted = text[..at].trim_end().ends_with(|c: char| c.is_ascii_digit());
+        if captures.name("whole").is_some() && counted || text[..at].ends_with('-') {
+            return None;
+        }
+        let value = match captures.name("part").map(|part| part.len()) {
+            Some(4) => "0.5",
+            Some(_) => "0.25",
+            None => "1",
+        };
+        return Some(span(value, captures.get(0)?.len()));
+    }
+    let captures = chinese.captures(rest)?;
+    let counted = text[..at]
+        .ends_with(|c: char| c.is_ascii_digit() || "半一二兩两三四五六七八九十百多".contains(c));
+    let end = captures.get(0)?.len() - captures.name("of").map_or(0, |of| of.len());
+    let value = match (captures.name("half"), captures.name("quarter")) {
+        (Some(_), _) => "0.5",
+        (_, Some(_)) => "0.25",
+        _ => "1",
+    };
+    (captures.name("of").is_none() || !counted).then(|| span(value, end))
+}
+
+/// `half an hour`, `quarter-hours`, `within a day`, `半小時`.
 pub(super) fn duration(text: &str, at: usize) -> Option<Found> {
     static RE: OnceLock<[Regex; 3]> = OnceLock::new();
     let [part, whole, chinese] = RE.get_or_init(|| {
         [
-            regex(r"^(?i:(?P<part>half|quarter)(?:[ -]| (?:of )?an )hour)\b"),
+            regex(r"^(?i:(?P<part>half|quarter)(?:[ -]| (?:of )?an )hours?)\b"),
             regex(r"^(?i:an (?P<hour>hour)|a (?P<day>day|week|month|year))\b"),
             regex(r"^半(?:個|个)?(?:小時|小时|(?P<year>年))"),
         ]

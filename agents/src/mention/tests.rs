@@ -292,3 +292,30 @@ fn three_digits_after_three_digits_are_a_row_where_no_number_is_that_long() {
     );
     assert_eq!(read("1,234,567,890 units"), ["num 1234567890 unit"]);
 }
+
+#[test]
+fn how_often_something_is_read_is_a_span_and_its_slots_are_counted() {
+    assert_eq!(read("hourly prices of 3 and 4"), ["dur 1 hour", "num 3", "num 4"]);
+    assert_eq!(read("quarter-hourly or half-hourly?"), ["dur 0.25 hour", "dur 0.5 hour"]);
+    assert_eq!(
+        read("six quarter hours, then 3 half hours"),
+        ["num 6", "dur 0.25 hour", "num 3", "dur 0.5 hour"]
+    );
+    assert_eq!(read("逐時電價，每半小時一筆"), ["dur 1 hour", "dur 0.5 hour"]);
+    assert_eq!(read("三個小時段的小时价"), ["num 3 unit", "dur 1 hour", "dur 1 hour"]);
+    assert_eq!(read("用了三個小時"), ["dur 3 hour"]);
+    assert_eq!(read("5 every hour"), ["num 5"]);
+}
+
+#[test]
+fn currencies_and_parts_of_them_are_read_in_words() {
+    assert_eq!(read("all of it in euros"), ["currency EUR"]);
+    assert_eq!(read("12 cents, 三毛"), ["money 0.12 ", "money 0.3 "]);
+    assert_eq!(read("3 角色"), ["num 3"]);
+}
+
+#[test]
+fn a_number_in_words_that_names_one_of_several_things_counts_nothing() {
+    assert_eq!(read("feeder two lost 80 for an hour"), ["num 80", "dur 1 hour"]);
+    assert_eq!(read("two feeders lost 80"), ["num 2", "num 80"]);
+}

@@ -161,6 +161,11 @@ impl Slot {
 
     /// Tells whether the whole request may fill the argument (a note, a summary, a pasted text).
     pub fn takes_request(&self) -> bool {
+        self.is_text() && self.max_length >= 300
+    }
+
+    /// Tells whether free words of some length stand there.
+    fn is_text(&self) -> bool {
         self.kind == SlotKind::Text && self.pattern.is_none() && self.max_length >= 200
     }
 
@@ -175,7 +180,7 @@ impl Slot {
             SlotKind::Date => "date".to_owned(),
             SlotKind::DateTime => "time".to_owned(),
             SlotKind::Currency => "currency".to_owned(),
-            SlotKind::Text if self.takes_request() => "text".to_owned(),
+            SlotKind::Text if self.is_text() => "text".to_owned(),
             SlotKind::Text => "id".to_owned(),
             SlotKind::Json => "block".to_owned(),
         }
@@ -244,6 +249,17 @@ impl Slot {
                 units && self.resolve(value, locale).is_some()
             }
         }
+    }
+
+    /// Tells whether the argument is a share in percent.
+    pub fn is_share(&self) -> bool {
+        unit::of_name(&self.name) == Some(unit::Unit::Percent)
+    }
+
+    /// Tells whether a name has a word in common with the argument's, its unit aside.
+    pub fn shares_word_with(&self, name: &str) -> bool {
+        let own = |word: &str| word != "pct" && self.name.split('_').any(|own| own == word);
+        name.split('_').any(own)
     }
 
     /// Tells whether the argument's name carries a unit.

@@ -21,6 +21,9 @@ const SURE: f32 = 0.3;
 /// Probability above which a tool that the classifier knows stands against one that it does not.
 const KNOWN: f32 = 0.5;
 
+/// Probability above which one tool is needed more than once.
+const AGAIN_MEANT: f32 = 0.5;
+
 /// Cards that a planner is shown at least: what it was trained to choose from.
 const SHOWN: usize = 2;
 
@@ -31,8 +34,8 @@ pub struct Asked {
     steps: Vec<String>,
     /// Tools by likelihood, for company in the prompt.
     ranked: Vec<String>,
-    /// Whether a tool may be needed more than once.
-    again: bool,
+    /// How likely one tool is needed more than once.
+    again: f32,
     /// The steps that need not be taken once another one is.
     possible: Vec<String>,
     /// Whether the decoder chooses one of `steps`, since the classifier does not know all of them.
@@ -65,7 +68,7 @@ impl Asked {
     /// which the classifier may not know. `None` ⇐ there are no scores.
     pub fn of(scores: &[(&str, f32)], nearest: Option<&str>) -> Option<Self> {
         let of = |label: &str| scores.iter().find(|(name, _)| *name == label).map(|(_, p)| *p);
-        let again = of(AGAIN).is_some_and(|p| p > 0.5);
+        let again = of(AGAIN).unwrap_or_default();
         let mut ranked: Vec<(&str, f32)> =
             scores.iter().copied().filter(|(name, _)| *name != AGAIN).collect();
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -98,20 +101,26 @@ impl Asked {
     /// Puts several tools into the order in which the request comes to them. `parts` are the scores of
     /// its parts, first to last; a tool stands where the mass of its probability has its centre.
     pub fn order(&mut self, parts: &[Vec<(&str, f32)>]) {
-        let centre = |step: &str| {
-            let at = parts.iter().enumerate().filter_map(|(place, scores)| {
-                let (_, p) = scores.iter().find(|(name, _)| *name == step)?;
-                Some((place as f32, *p))
-            });
-            let (moment, mass) = at.fold((0.0, 0.0), |(m, s), (place, p)| (m + place * p, s + p));
-            if mass > 0.0 { moment / mass } else { 0.0 }
-        };
-        self.steps.sort_by(|a, b| centre(a).total_cmp(&centre(b)));
+        in_order(&mut self.steps, parts);
+    }
+
+    /// Returns the tool that is all that is asked for, with the probability that it is needed more than
+    /// once.
+    pub fn only_tool(&self) -> Option<(&str, f32)> {
+        match &self.steps[..] {
+            [step] if !OTHER_STEPS.contains(&step.as_str()) => Some((step, self.again)),
+            _ => None,
+        }
+    }
+
+    /// Tells whether a step is asked for.
+    pub fn means(&self, name: &str) -> bool {
+        self.steps.iter().any(|step| step == name)
     }
 
     /// Tells whether a tool may be needed more than once.
     pub fn is_again(&self) -> bool {
-        self.again
+        self.again > AGAIN_MEANT
     }
 
     /// Tells whether there is an order to find.
@@ -131,7 +140,7 @@ impl Asked {
     pub fn open<'c>(&self, cards: &[&'c Card], called: &[&str]) -> Open<'c> {
         let left = |name: &str| {
             self.steps.iter().any(|step| step == name)
-                && (!called.contains(&name) || self.again)
+                && (!called.contains(&name) || self.is_again())
                 && (called.is_empty() || !self.optional)
         };
         let done = |step: &String| called.contains(&step.as_str()) || self.possible.contains(step);
@@ -149,6 +158,19 @@ impl Asked {
         let cards = cards.filter(|card| left(&card.spec.name) && turn(&card.spec.name)).collect();
         Open { cards, others }
     }
+}
+
+/// Puts labels into the order in which a request comes to them; `parts` as for [`Asked::order`].
+pub(super) fn in_order(labels: &mut [String], parts: &[Vec<(&str, f32)>]) {
+    let centre = |label: &str| {
+        let at = parts.iter().enumerate().filter_map(|(place, scores)| {
+            let (_, p) = scores.iter().find(|(name, _)| *name == label)?;
+            Some((place as f32, *p))
+        });
+        let (moment, mass) = at.fold((0.0, 0.0), |(m, s), (place, p)| (m + place * p, s + p));
+        if mass > 0.0 { moment / mass } else { 0.0 }
+    };
+    labels.sort_by(|a, b| centre(a).total_cmp(&centre(b)));
 }
 
 #[cfg(test)]

@@ -93,6 +93,11 @@ impl Field {
         slot.takes(self.leaf(), &mention(kind), locale)
     }
 
+    /// Tells whether the value's name has a word in common with the argument's, its unit aside.
+    pub fn is_named_like(&self, slot: &Slot) -> bool {
+        slot.shares_word_with(self.leaf())
+    }
+
     /// Returns the place where the value will be put, until it is known.
     pub fn pending(&self) -> Value {
         json!({ FROM: self.call, "pointer": self.pointer })

@@ -43,6 +43,8 @@ pub struct Leads {
     of: Vec<(usize, Vec<(String, f32)>)>,
     /// Choices among literals, `PLACE=LITERAL`; `None` ⇐ nothing is known of them.
     choices: Option<Vec<(String, f32)>>,
+    /// Mentions that are surely for another call of the plan.
+    of_others: Vec<usize>,
 }
 
 /// What is known of a choice among literals.
@@ -66,7 +68,71 @@ impl Leads {
             all.into_iter().map(|(name, p)| (name.to_owned(), p)).collect()
         };
         let of = places?.into_iter().map(|(id, places)| (id, owned(places))).collect();
-        Some(Self { of, choices: choices.map(owned) })
+        Some(Self { of, choices: choices.map(owned), of_others: Vec::new() })
+    }
+
+    /// Returns the mentions that fill a place with at least this probability, in the order of the request.
+    pub(super) fn filling(&self, place: &str, least: f32) -> Vec<usize> {
+        let fills = |(_, places): &&(usize, Vec<(String, f32)>)| {
+            places.iter().any(|(name, p)| name == place && *p >= least)
+        };
+        self.of.iter().filter(fills).map(|(id, _)| *id).collect()
+    }
+
+    /// Returns the choices of a place that are at least so likely.
+    pub(super) fn chosen(&self, place: &str, least: f32) -> Vec<String> {
+        let of_place = |name: &str| name.strip_prefix(place).is_some_and(|r| r.starts_with('='));
+        let choices = self.choices.iter().flatten();
+        let likely = choices.filter(|(name, p)| *p >= least && of_place(name));
+        likely.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Gives a place to one of the mentions that are named for it.
+    pub(super) fn deal(&mut self, place: &str, named: &[usize], own: usize) {
+        for (id, places) in self.of.iter_mut().filter(|(id, _)| named.contains(id)) {
+            let at = places.iter_mut().filter(|(name, _)| name == place);
+            at.for_each(|(_, p)| *p = if *id == own { 1.0 } else { 0.0 });
+            if *id != own {
+                places.push((NOTHING.to_owned(), 1.0));
+            }
+        }
+    }
+
+    /// Makes one of several choices.
+    pub(super) fn choose(&mut self, among: &[String], own: &str) {
+        let choices = self.choices.iter_mut().flatten();
+        for (name, p) in choices.filter(|(name, _)| among.contains(name)) {
+            *p = if name == own { 1.0 } else { 0.0 };
+        }
+    }
+
+    /// Tells each of several calls of one plan which mentions are surely for another one of them.
+    pub(super) fn tell_apart(all: &mut [&mut Self]) {
+        let sure: Vec<Vec<usize>> = all.iter().map(|leads| leads.surely_used()).collect();
+        for (own, leads) in all.iter_mut().enumerate() {
+            let others = sure.iter().enumerate().filter(|(other, _)| *other != own);
+            leads.of_others = others.flat_map(|(_, used)| used.iter().copied()).collect();
+        }
+    }
+
+    /// Returns the mentions that surely fill something.
+    fn surely_used(&self) -> Vec<usize> {
+        let used = |(_, places): &&(usize, Vec<(String, f32)>)| {
+            places.iter().any(|(name, p)| *p >= SURE && name != NOTHING)
+        };
+        self.of.iter().filter(used).map(|(id, _)| *id).collect()
+    }
+
+    /// Tells whether a mention is surely for something that is not at or within `place`, in this call or
+    /// another one.
+    fn is_elsewhere(&self, place: &str, id: usize) -> bool {
+        let other = |name: &str| {
+            name != NOTHING
+                && !name.strip_prefix(place).is_some_and(|r| r.is_empty() || r.starts_with('/'))
+        };
+        let mut own = self.of.iter().filter(|(mention, _)| *mention == id);
+        self.of_others.contains(&id)
+            || own.any(|(_, places)| places.iter().any(|(name, p)| *p >= SURE && other(name)))
     }
 
     /// Says which of the literals of a place the request means.
@@ -90,11 +156,11 @@ impl Leads {
         places.iter().find(|(name, _)| name == place).map(|(_, p)| *p)
     }
 
-    /// Tells whether the request may well want an act only tried out.
-    pub fn wants_preview(&self, place: &str) -> bool {
+    /// Tells whether the request may well want an act only tried out; `said` ⇐ it has words for that.
+    pub fn wants_preview(&self, place: &str, said: bool) -> bool {
         let choice = format!("{place}=true");
         let tried = |(name, p): &(String, f32)| *name == choice && *p >= PREVIEW;
-        place.ends_with(DRY_RUN) && self.choices.iter().flatten().any(tried)
+        place.ends_with(DRY_RUN) && (said || self.choices.iter().flatten().any(tried))
     }
 
     /// Tells whether a mention may fill a place: one that the classifier does not know, and a mention
@@ -109,17 +175,27 @@ impl Leads {
         self.probability(place, id).is_none_or(|p| p >= SELDOM || !elsewhere())
     }
 
-    /// Tells whether a mention may fill a place that the call can do without.
+    /// Tells whether a mention may fill a place that the call can do without: one that is surely for
+    /// something else must be likely for it too.
     pub fn may_fill(&self, place: &str, id: usize) -> bool {
-        self.probability(place, id).is_some_and(|p| p >= OPTIONAL)
+        let least = if self.is_elsewhere(place, id) { LIKELY } else { OPTIONAL };
+        self.probability(place, id).is_some_and(|p| p >= least)
+    }
+
+    /// As [`Leads::may_fill`] for a code or a dataset, which is offered unless it surely belongs elsewhere.
+    pub fn may_name(&self, place: &str, id: usize) -> bool {
+        let likely = self.probability(place, id).is_none_or(|p| p >= LIKELY);
+        self.allows(place, id) && (likely || !self.of_others.contains(&id))
     }
 
     /// Tells whether anything may be inside a place that the call can do without.
     pub fn may_hold(&self, place: &str) -> bool {
         let inside =
             |name: &str| name.strip_prefix(place).is_some_and(|rest| rest.starts_with('/'));
-        let mut places = self.of.iter().flat_map(|(_, places)| places);
-        places.any(|(name, p)| *p >= OPTIONAL && inside(name))
+        self.of.iter().any(|(id, places)| {
+            let least = if self.is_elsewhere(place, *id) { LIKELY } else { OPTIONAL };
+            places.iter().any(|(name, p)| *p >= least && inside(name))
+        })
     }
 
     /// Tells whether a mention likely fills a place.

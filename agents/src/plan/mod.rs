@@ -5,6 +5,7 @@
 //! in a call is either a span of the request, a value of an earlier call's result, a default of the
 //! tenant, or a literal of the schema; each argument carries its [`Origin`].
 
+mod again;
 pub mod arg;
 mod asked;
 mod card;
@@ -14,6 +15,8 @@ mod fill;
 mod lead;
 mod planner;
 mod planning;
+mod preview;
+mod sequence;
 mod shortlist;
 mod step;
 mod supply;

@@ -10,13 +10,15 @@ use jiff::tz::TimeZone;
 use runtime::Prompt;
 use serde_json::{Value, json};
 
+use super::again;
 use super::arg::{Locale, Shape};
-use super::asked::{Asked, Open};
+use super::asked::{Asked, Open, in_order};
 use super::card::Card;
 use super::field::{self, Field};
 use super::fill::{Fills, Setting};
 use super::lead::Leads;
 use super::planner::{PlanError, Planner, Words};
+use super::sequence;
 use super::shortlist::{Shortlister, code_word};
 use super::step::{END, OTHER_STEPS, Offer, Step};
 use super::supply::supplies;
@@ -261,9 +263,15 @@ impl Planning {
         (request, seen): (&str, &str),
         mentions: &[Mention],
     ) -> Option<Asked> {
-        let scores = planner.intents(&self.pack.manifest.id, seen);
+        let mut scores = planner.intents(&self.pack.manifest.id, seen);
         if scores.is_empty() {
             return None;
+        }
+        let of_parts = || -> Vec<Vec<(&str, f32)>> {
+            parts(seen).map(|part| planner.intents(&self.pack.manifest.id, part)).collect()
+        };
+        if sequence::is_said(request) {
+            sequence::raise(&mut scores, &of_parts());
         }
         // Ranking looks at every phrase, so only where it may find a tool that was added later.
         let known = |tool: &str| scores.iter().any(|(label, _)| *label == tool);
@@ -272,32 +280,47 @@ impl Planning {
         let nearest = ranked.first().map(|card| card.spec.name.as_str());
         let mut asked = Asked::of(&scores, nearest)?;
         if asked.has_several() {
-            let parts: Vec<Vec<(&str, f32)>> =
-                parts(seen).map(|part| planner.intents(&self.pack.manifest.id, part)).collect();
-            asked.order(&parts);
+            asked.order(&of_parts());
         }
         Some(asked)
     }
 
-    /// Returns what the planner's classifiers take the values of the request to be for in each call.
-    /// Where one tool is called more than once they cannot tell for which call.
+    /// Returns what the planner's classifiers take the values of the request to be for in each call, and
+    /// for a tool that is called more than once, in each of its calls.
     fn leads(
         &self,
         planner: &dyn Planner,
         seen: &str,
         asked: Option<&Asked>,
         cards: &[&Card],
-    ) -> Vec<(String, Leads)> {
-        if asked.is_some_and(Asked::is_again) {
-            return Vec::new();
-        }
+    ) -> (Vec<(String, Leads)>, Option<Vec<Leads>>) {
+        let pack = &self.pack.manifest.id;
         let of = |card: &&Card| {
-            let (pack, call) = (&self.pack.manifest.id, &card.spec.name);
+            let call = &card.spec.name;
             let places = planner.places(pack, call, seen);
             let choices = planner.choices(pack, call, seen);
             Some((call.clone(), Leads::of(places, choices)?))
         };
-        cards.iter().filter_map(of).collect()
+        let mut leads: Vec<(String, Leads)> = cards.iter().filter_map(of).collect();
+        let Some(asked) = asked else { return (leads, None) };
+        let meant = leads.iter_mut().filter(|(call, _)| asked.means(call));
+        Leads::tell_apart(&mut meant.map(|(_, leads)| leads).collect::<Vec<_>>());
+        let dealt = asked.only_tool().and_then(|(tool, again)| {
+            let (_, own) = leads.iter().find(|(call, _)| call == tool)?;
+            let card = self.desk.card(tool)?;
+            let order = |choices: &mut Vec<String>| {
+                let parts: Vec<Vec<(&str, f32)>> = parts(seen)
+                    .map(|p| planner.choices(pack, tool, p).unwrap_or_default())
+                    .collect();
+                in_order(choices, &parts);
+            };
+            again::dealt(own, &card.args, again, order)
+        });
+        // Where nothing tells for which of several calls a value is, the decoder says.
+        if dealt.is_none() && asked.is_again() {
+            leads.clear();
+        }
+        (leads, dealt)
     }
 
     fn plan_by(
@@ -319,15 +342,28 @@ impl Planning {
             None => self.desk.shortlist(request, &mentions),
         };
         let mut prompt = Desk::prompt(request, &mentions, &mut cards);
-        let leads = self.leads(planner, &seen, asked.as_ref(), &cards);
+        let (mut leads, dealt) = self.leads(planner, &seen, asked.as_ref(), &cards);
         let confidence = asked.as_ref().map_or(1.0, |asked| asked.confidence);
         let mut words = Words { confidence, ..Words::default() };
         let (mut calls, mut fields) = (Vec::new(), Vec::new());
         let about = Offer::of(request, &mentions, &locale);
         let decision = loop {
             let planned = calls.len();
+            let open = match (&dealt, cards_of(asked.as_ref(), &cards)) {
+                (Some(dealt), Some((tool, card))) => {
+                    if let Some(own) = dealt.get(planned) {
+                        leads
+                            .iter_mut()
+                            .filter(|(call, _)| *call == tool)
+                            .for_each(|(_, l)| l.clone_from(own));
+                        Open { cards: vec![card], others: Vec::new() }
+                    } else {
+                        Open { cards: Vec::new(), others: vec![END] }
+                    }
+                }
+                _ => open_steps(asked.as_ref(), &cards, &calls),
+            };
             let offer = Offer { planned, fields: &fields, leads: &leads, ..about };
-            let open = open_steps(asked.as_ref(), &cards, &calls);
             let said = match open.only() {
                 Some(step) => Words::forced(&json!({ "step": step })),
                 None => planner.complete(&prompt, &offer.schema_of(&open.cards, &open.others))?,
@@ -509,6 +545,12 @@ fn open_steps<'c>(asked: Option<&Asked>, cards: &[&'c Card], calls: &[CallPlan])
         None if called.is_empty() => Open { cards: cards.to_vec(), others: OTHER_STEPS.to_vec() },
         None => Open { cards: cards.to_vec(), others: vec![END] },
     }
+}
+
+/// Returns the only tool that is asked for, with its card.
+fn cards_of<'c>(asked: Option<&'c Asked>, cards: &[&'c Card]) -> Option<(&'c str, &'c Card)> {
+    let (tool, _) = asked?.only_tool()?;
+    Some((tool, cards.iter().find(|card| card.spec.name == tool)?))
 }
 
 /// Returns the tenant's day.

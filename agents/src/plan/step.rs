@@ -12,6 +12,7 @@ use super::arg::{Arg, Locale, Shape, Slot};
 use super::card::Card;
 use super::field::Field;
 use super::lead::{Choosing, Leads};
+use super::preview;
 use crate::mention::{Kind, Mention};
 use crate::tool::Effect;
 
@@ -48,6 +49,8 @@ struct At<'a> {
     leads: Option<&'a Leads>,
     /// Whether the call changes something: then a choice that the request does not make is asked for.
     acts: bool,
+    /// Whether the request says that an act is only to be tried out.
+    tries_out: bool,
 }
 
 /// A step with its references replaced by values.
@@ -63,7 +66,7 @@ pub struct Step {
 
 impl At<'_> {
     fn is_preview(self) -> bool {
-        self.acts && self.leads.is_some_and(|leads| leads.wants_preview(self.place))
+        self.acts && self.leads.is_some_and(|leads| leads.wants_preview(self.place, self.tries_out))
     }
 }
 
@@ -81,12 +84,13 @@ impl<'a> Offer<'a> {
     /// As [`Offer::schema`], for calls of these cards and these steps without a call; one of either
     /// must be there.
     pub fn schema_of(&self, cards: &[&Card], without_call: &[&str]) -> Value {
+        let tries_out = preview::is_said(self.request);
         let mut steps: Vec<Value> = cards
             .iter()
             .map(|card| {
                 let leads = self.leads.iter().find(|(call, _)| *call == card.spec.name);
                 let acts = card.spec.effect == Effect::Act;
-                let at = At { place: "", leads: leads.map(|(_, leads)| leads), acts };
+                let at = At { place: "", leads: leads.map(|(_, leads)| leads), acts, tries_out };
                 json!({
                     "type": "object",
                     "properties": {
@@ -252,20 +256,27 @@ impl<'a> Offer<'a> {
         let allowed = |m: &&&Mention| match at.leads {
             None => true,
             // Nearly every tool has another way to get what a code or a dataset would give it.
-            Some(leads) if required || matches!(m.kind, Kind::Id { .. }) => {
-                leads.allows(at.place, m.id)
+            // A note says what the person says, so a value stands there only where it is meant.
+            Some(leads) if slot.takes_request() && !matches!(m.kind, Kind::Block { .. }) => {
+                leads.suits(at.place, m.id)
             }
+            Some(leads) if required => leads.allows(at.place, m.id),
+            Some(leads) if matches!(m.kind, Kind::Id { .. }) => leads.may_name(at.place, m.id),
             Some(leads) => leads.may_fill(at.place, m.id),
         };
         let likely: Vec<&Mention> = fit.iter().filter(allowed).copied().collect();
         // What must be filled is not left without a value by what is only likely.
-        let fit = if likely.is_empty() && required { fit } else { likely };
+        let open = likely.is_empty() && required && !slot.takes_request();
+        let fit = if open { fit } else { likely };
         // In "3, 4, 5 kW" the unit stands after the last one only.
         let strict = !at.place.ends_with('*');
         let exact = strict && fit.iter().any(|mention| slot.states_unit(mention));
         let sure = |m: &&Mention| at.leads.is_some_and(|leads| leads.fills(at.place, m.id));
         let single = strict && fit.iter().filter(|m| sure(m)).count() == 1;
+        // A share is a share of something: what a call can do without takes no share of something else.
+        let of_it = |field: &&Field| required || !slot.is_share() || field.is_named_like(slot);
         let fields = self.fields.iter().filter(|field| field.fills(slot, self.locale));
+        let fields = fields.filter(of_it);
         // The first of many is meant only where the request has nothing better.
         let stated = !fit.is_empty();
         let fields = fields.filter(|field| !(single || stated && field.is_of_many()));

@@ -73,6 +73,36 @@ const JOINTS: [(&str, &[&str]); 3] = [
     ),
 ];
 
+/// How often the second of two joined tasks takes something from the first, where it can.
+const REFERRED: f64 = 0.6;
+
+/// Words that refer to what an earlier task gives.
+const REFERRING: [(&str, &[&str]); 3] = [
+    (
+        "en",
+        &[
+            "that",
+            "that figure",
+            "the result",
+            "it",
+            "this number",
+            "whatever comes out",
+            "the same",
+            "what you get",
+            "the above",
+            "that amount",
+        ],
+    ),
+    (
+        "zh-Hant",
+        &["那個數字", "這個結果", "算出來的值", "它", "上面的結果", "剛才那個", "得到的數"],
+    ),
+    (
+        "zh-Hans",
+        &["那个数字", "这个结果", "算出来的值", "它", "上面的结果", "刚才那个", "得到的数"],
+    ),
+];
+
 /// A request of several calls as a pack writes it.
 ///
 /// A slot or an implied argument is named by its step: `{1.principal}`, `=> 2.months=12`.
@@ -260,10 +290,13 @@ impl Maker<'_> {
             tools.reverse();
         }
         let mut joined = Phrase { pieces: Vec::new(), constants: Vec::new() };
-        let mut texts = Vec::new();
+        let (mut texts, mut links) = (Vec::new(), BTreeMap::new());
         for (step, tool) in tools.iter().enumerate() {
             let text = templates.tools.get(tool)?.phrases(lang).call.choose(&mut self.chance)?;
-            let phrase = Phrase::parse(text);
+            let mut phrase = Phrase::parse(text);
+            if step > 0 && tools[0] != tools[1] && self.chance.random_bool(REFERRED) {
+                links = self.referred(&mut phrase, (&tools[0], tool), lang).unwrap_or_default();
+            }
             if step > 0 {
                 let joints = JOINTS.iter().find(|(l, _)| *l == lang)?.1;
                 if let Some(Piece::Text(last)) = joined.pieces.last_mut() {
@@ -280,7 +313,34 @@ impl Maker<'_> {
             joined.constants.extend(constants.map(|(path, v)| (format!("{}.{path}", step + 1), v)));
             texts.push(text.as_str());
         }
-        Some((Chain { tools, ..Chain::default() }, joined, texts.join("\n")))
+        Some((Chain { tools, links, ..Chain::default() }, joined, texts.join("\n")))
+    }
+
+    /// Puts a word that refers back in place of one value of the second phrase, which is then what the
+    /// first call gives; `None` ⇐ it gives nothing that fits.
+    fn referred(
+        &mut self,
+        phrase: &mut Phrase,
+        (first, second): (&str, &str),
+        lang: &str,
+    ) -> Option<BTreeMap<String, String>> {
+        let fields = Field::of(0, &self.desk.card(first)?.spec);
+        let card = self.desk.card(second)?;
+        let fitting = phrase.slots().filter_map(|path| match shape_at(&card.args, path)? {
+            Shape::One(slot) => {
+                let field = fields.iter().find(|field| field.fills(&slot, &self.locale))?;
+                Some((path.to_owned(), field.reference()))
+            }
+            _ => None,
+        });
+        let fitting: Vec<(String, String)> = fitting.collect();
+        let (path, from) = fitting.choose(&mut self.chance)?;
+        let words = REFERRING.iter().find(|(l, _)| *l == lang)?.1;
+        let word = (*words.choose(&mut self.chance)?).to_owned();
+        let own =
+            phrase.pieces.iter_mut().find(|p| matches!(p, Piece::Slot(slot) if slot == path))?;
+        *own = Piece::Text(word);
+        Some(BTreeMap::from([(format!("2.{path}"), from.trim_start_matches('#').to_owned())]))
     }
 
     pub(super) fn try_chain(

@@ -14,7 +14,7 @@ use super::line::{Called, labels_of};
 use super::mask::Mask;
 use super::point::{end, intent_of, point, put, starred, step_of};
 use super::say::{Chance, Intent, Place, Said, say};
-use super::vary::{bare, planted, simplified, vary};
+use super::vary::{bare, extended, planted, simplified, vary};
 use super::verify::{Call, Checks};
 use super::{Example, LANGS, Phrase, Piece, Template, Templates};
 use crate::mention::{self, Mention};
@@ -54,6 +54,9 @@ pub struct Report {
     /// Examples that repeated another one word for word.
     pub repeated: usize,
 }
+
+/// How often a request of one call has a clause more, and how often one more still.
+const ADDED: [f64; 2] = [0.35, 0.12];
 
 /// Examples that share a shortlist.
 pub(super) const GROUP: usize = 16;
@@ -229,8 +232,30 @@ impl<'a> Maker<'a> {
                 }
             }
         }
+        self.check_clauses();
         self.check_chains();
         &self.report
+    }
+
+    /// Renders every clause beside some phrase of its tool, as [`Maker::check`] does.
+    fn check_clauses(&mut self) {
+        let templates = self.templates;
+        for (tool, template) in &templates.tools {
+            for lang in LANGS {
+                let phrases = template.phrases(lang);
+                for clause in &phrases.add {
+                    let shortlist = std::slice::from_ref(tool);
+                    self.insist(|maker| {
+                        let Some(phrase) = phrases.call.choose(&mut maker.chance) else {
+                            return Vec::new();
+                        };
+                        let own = std::slice::from_ref(clause);
+                        let whole = extended(Phrase::parse(phrase), own, lang, &mut maker.chance);
+                        maker.render_call((tool, template), lang, (clause, whole), shortlist)
+                    });
+                }
+            }
+        }
     }
 
     fn call(
@@ -251,7 +276,17 @@ impl<'a> Maker<'a> {
             phrase = simplified(other);
         }
         let title = self.pack.tool(tool).map_or("", |tool| tool.title.as_str());
-        let mut varied = vary(Phrase::parse(&phrase), title, lang, &mut self.chance);
+        let mut parsed = Phrase::parse(&phrase);
+        let mut clauses = template.phrases(lang).add.clone();
+        if lang == "zh-Hans" {
+            clauses.extend(template.phrases("zh-Hant").add.iter().map(|c| simplified(c)));
+        }
+        for share in ADDED {
+            if self.chance.random_bool(share) {
+                parsed = extended(parsed, &clauses, lang, &mut self.chance);
+            }
+        }
+        let mut varied = vary(parsed, title, lang, &mut self.chance);
         if self.chance.random_bool(BARE) {
             varied = bare(&varied);
         }

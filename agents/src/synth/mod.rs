@@ -101,6 +101,9 @@ pub struct Phrases {
     /// Requests that lead to the tool.
     #[serde(default)]
     pub call: Vec<String>,
+    /// What may be said beside any of them: a clause that states one argument more.
+    #[serde(default)]
+    pub add: Vec<String>,
     /// Requests that nothing serves.
     #[serde(default)]
     pub none: Vec<String>,
@@ -212,7 +215,8 @@ impl Templates {
             }
         };
         for lang in LANGS {
-            for phrase in &template.phrases(lang).call {
+            let phrases = template.phrases(lang);
+            for phrase in phrases.call.iter().chain(&phrases.add) {
                 let phrase = Phrase::parse(phrase);
                 phrase.slots().for_each(&mut add);
                 phrase.constants.iter().for_each(|(path, _)| add(path));

@@ -384,6 +384,7 @@ fn lists(templates: &mut Templates) -> Vec<(String, &'static str, &mut Vec<Strin
         let Template { en, zh_hant, zh_hans, .. } = template;
         for (lang, phrases) in LANGS.into_iter().zip([en, zh_hant, zh_hans]) {
             all.push((tool.clone(), lang, &mut phrases.call));
+            all.push((tool.clone(), lang, &mut phrases.add));
         }
     }
     let Template { en, zh_hant, zh_hans, .. } = &mut templates.other;

@@ -477,6 +477,11 @@ fn currency(code: &str, place: Place<'_>, chance: &mut Chance) -> String {
         ("JPY", "zh-Hant") => "日圓",
         ("EUR", "zh-Hant") => "歐元",
         ("EUR", "zh-Hans") => "欧元",
+        ("USD", "en") => "dollars",
+        ("EUR", "en") => "euros",
+        ("JPY", "en") => "yen",
+        ("CNY", "en") => "yuan",
+        ("GBP", "en") => "sterling",
         _ => code,
     };
     if chance.random_bool(0.5) { word.to_owned() } else { code.to_owned() }
@@ -508,7 +513,9 @@ fn code(spec: &SlotSpec, place: Place<'_>, chance: &mut Chance) -> Option<Said> 
 
 fn list(spec: &SlotSpec, place: Place<'_>, chance: &mut Chance) -> Said {
     let (least, most) = (spec.min_len.unwrap_or(3), spec.max_len.unwrap_or(8));
-    let count = chance.random_range(least..=most.max(least));
+    // Two values are no list to the eye, yet they fill one.
+    let pair = least <= 3 && chance.random_bool(0.2);
+    let count = if pair { 2 } else { chance.random_range(least..=most.max(least)) };
     let decimals = match spec.of.as_deref() {
         Some("integer") => 0,
         _ => spec.decimals.unwrap_or(2),
@@ -526,6 +533,9 @@ fn list(spec: &SlotSpec, place: Place<'_>, chance: &mut Chance) -> Said {
         }
     }
     let texts: Vec<String> = values.iter().map(ToString::to_string).collect();
+    if let Some(words) = each(spec, place, &texts, chance) {
+        return Said { intent: Intent::List(values), words };
+    }
     let joiner = match (place.english(), chance.random_range(0..3u8)) {
         (false, 0) => "、",
         (false, 1) => "，",
@@ -541,6 +551,32 @@ fn list(spec: &SlotSpec, place: Place<'_>, chance: &mut Chance) -> Said {
         words = texts.join(", ");
     }
     Said { intent: Intent::List(values), words }
+}
+
+/// Says two values side by side, or each of a few with its currency.
+fn each(
+    spec: &SlotSpec,
+    place: Place<'_>,
+    texts: &[String],
+    chance: &mut Chance,
+) -> Option<String> {
+    let money = spec.of.as_deref() == Some("money") && !place.has_unit();
+    let priced = money && texts.len() <= 4 && chance.random_bool(0.3);
+    let of = |text: &String| match (priced, place.english()) {
+        (false, _) => text.clone(),
+        (true, true) => format!("${text}"),
+        (true, false) => format!("{text} 元"),
+    };
+    let said: Vec<String> = texts.iter().map(of).collect();
+    let joints: &[&str] = match (place.lang, texts.len()) {
+        ("en", 2) => &[" and ", " and ", ", ", " then ", " or ", " & "],
+        ("zh-Hant", 2) => &["、", "和", "跟", "與", "及", "，", "、"],
+        (_, 2) => &["、", "和", "跟", "与", "及", "，", "、"],
+        ("en", _) if priced => &[", "],
+        (_, _) if priced => &["、", "，"],
+        _ => return None,
+    };
+    Some(said.join(joints.choose(chance)?))
 }
 
 #[cfg(test)]

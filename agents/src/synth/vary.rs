@@ -239,6 +239,51 @@ pub(super) fn framed(mut phrase: Phrase, lang: &str, chance: &mut Chance) -> Phr
     phrase
 }
 
+/// What stands between a phrase and a clause that states one argument more.
+const CLAUSES: [(&str, &[&str]); 3] = [
+    ("en", &[". ", ", ", "; ", " - ", ", and ", "\n", ". Oh, "]),
+    ("zh-Hant", &["，", "；", "。", "，", " "]),
+    ("zh-Hans", &["，", "；", "。", "，", " "]),
+];
+
+/// Puts one of the clauses beside a phrase that does not state its argument yet.
+pub(super) fn extended(
+    mut phrase: Phrase,
+    clauses: &[String],
+    lang: &str,
+    chance: &mut Chance,
+) -> Phrase {
+    let Some(clause) = clauses.choose(chance).map(|clause| Phrase::parse(clause)) else {
+        return phrase;
+    };
+    let paths = |phrase: &Phrase| -> Vec<String> {
+        let implied = phrase.constants.iter().map(|(path, _)| path.as_str());
+        let all = phrase.slots().chain(implied);
+        all.map(|path| path.split('.').next().unwrap_or(path).to_owned()).collect()
+    };
+    let stated = paths(&phrase);
+    if paths(&clause).iter().any(|path| stated.contains(path)) {
+        return phrase;
+    }
+    let Some(joint) = of(&CLAUSES, lang).choose(chance) else { return phrase };
+    let joint = Piece::Text((*joint).to_owned());
+    let ends = ['.', '?', '!', '。', '？', '！'];
+    if chance.random_bool(0.25) {
+        let mut pieces = clause.pieces;
+        pieces.push(joint);
+        pieces.append(&mut phrase.pieces);
+        phrase.pieces = pieces;
+    } else {
+        if let Some(Piece::Text(last)) = phrase.pieces.last_mut() {
+            last.truncate(last.trim_end_matches(ends).len());
+        }
+        phrase.pieces.push(joint);
+        phrase.pieces.extend(clause.pieces);
+    }
+    phrase.constants.extend(clause.constants);
+    phrase
+}
+
 /// Puts a planted order around a phrase: what the person asks for stays what it was.
 pub(super) fn planted(mut phrase: Phrase, tool: &str, lang: &str, chance: &mut Chance) -> Phrase {
     if let Some(words) = of(&PLANTED, lang).choose(chance) {

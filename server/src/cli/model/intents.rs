@@ -20,6 +20,9 @@ pub(in crate::cli) struct IntentsCommand {
     /// Folder of the planner; packs without examples keep what it has of them.
     #[arg(long)]
     out: PathBuf,
+    /// Leave what tells requests apart as it is, and fit only what tells their values and choices.
+    #[arg(long)]
+    keep_requests: bool,
     /// Seed of the order of the examples.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -31,9 +34,17 @@ pub(in crate::cli) fn intents(
     examples: &[Example],
 ) -> Result<(), CliError> {
     let begun = Instant::now();
-    let (held, kept): (Vec<&Example>, Vec<&Example>) =
+    let (held, mut kept): (Vec<&Example>, Vec<&Example>) =
         examples.iter().partition(|example| example.is_held_out());
-    if kept.iter().all(|example| example.labelled().is_none()) {
+    let unlabelled: Vec<Example> = if command.keep_requests {
+        let plain = |example: &&Example| Example { labels: Vec::new(), ..(*example).clone() };
+        kept.iter().map(plain).collect()
+    } else {
+        Vec::new()
+    };
+    if command.keep_requests {
+        kept = unlabelled.iter().collect();
+    } else if kept.iter().all(|example| example.labelled().is_none()) {
         let why = "no example says what its request asks for; make the set anew with `pack synth`";
         return Err(CliError::Input(why.to_owned()));
     }

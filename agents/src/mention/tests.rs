@@ -301,7 +301,7 @@ fn how_often_something_is_read_is_a_span_and_its_slots_are_counted() {
         read("six quarter hours, then 3 half hours"),
         ["num 6", "dur 0.25 hour", "num 3", "dur 0.5 hour"]
     );
-    assert_eq!(read("逐時電價，每半小時一筆"), ["dur 1 hour", "dur 0.5 hour"]);
+    assert_eq!(read("逐時電價，每半小時"), ["dur 1 hour", "dur 0.5 hour"]);
     assert_eq!(read("三個小時段的小时价"), ["num 3 unit", "dur 1 hour", "dur 1 hour"]);
     assert_eq!(read("用了三個小時"), ["dur 3 hour"]);
     assert_eq!(read("5 every hour"), ["num 5"]);

@@ -37,6 +37,7 @@ impl Stepper for Act {
                     idempotency_key: "once".to_owned(),
                     arguments_sha256: "ab".to_owned(),
                     arguments: json!({ "n": 1 }),
+                    call: None,
                 };
                 let (first, again) =
                     (host.perform(&request).unwrap(), host.perform(&request).unwrap());
@@ -276,6 +277,7 @@ async fn a_worker_that_slept_past_its_lease_writes_nothing() {
         idempotency_key: "slept".to_owned(),
         arguments_sha256: "ab".to_owned(),
         arguments: json!({}),
+        call: None,
     };
     let host = |lease| {
         Host::new(store.clone(), bench.world.one, tokio::runtime::Handle::current())

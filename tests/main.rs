@@ -24,6 +24,8 @@ mod models;
 mod operations;
 mod outcomes;
 mod pack;
+mod pack_author;
+mod pack_install;
 mod retries;
 mod sets;
 mod settings;

@@ -70,7 +70,13 @@ fn act(pack: &Pack) -> CallPlan {
 /// Steps until nothing more is decided by itself and returns the journal.
 fn driven(agent: &Agent, mut journal: Vec<Event>, effects: &Fails) -> Vec<Event> {
     let (settings, now) = (Settings::default(), Timestamp::UNIX_EPOCH);
-    let ports = CallPorts { datasets: &Nothing, effects, settings: &settings, now };
+    let ports = CallPorts {
+        datasets: &Nothing,
+        effects,
+        systems: &agents::port::NoSystems,
+        settings: &settings,
+        now,
+    };
     loop {
         assert!(journal.len() < 50, "the run does not end: {journal:#?}");
         match agent.next(&journal, &settings, now) {

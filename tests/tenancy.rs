@@ -9,9 +9,9 @@ use server::postgres::{Cluster, checked_folder};
 use server::store::{
     Address, Amounts, ApprovalRule, Attempt, Busy, EndpointSecret, EndpointSettings, Judgement,
     NewApproval, NewBudget, NewEffect, NewInbound, NewKey, NewMember, NewModel, NewRun,
-    NewSchedule, NewSource, NewTenant, Noted, POLICY, Period, Place, ROUTING, Resource, RunId,
-    RunSource, Settled, ShadowPlan, SignedInBy, StartOutcome, Store, StoreError, SwitchScope,
-    TenantId, TenantTx, Vote, hash_of,
+    NewSchedule, NewSource, NewTenant, Noted, POLICY, PackRelease, PackSetting, Period, Place,
+    ROUTING, Resource, RunId, RunSource, Settled, ShadowPlan, SignedInBy, StartOutcome, Store,
+    StoreError, SwitchScope, TenantId, TenantTx, Vote, hash_of,
 };
 use server::vault::Vault;
 use sqlx::{Connection as _, PgConnection};
@@ -65,6 +65,7 @@ async fn tenant(store: &Store, slug: &str) -> TenantId {
     let design = tx.experiments(None).await.unwrap().remove(0).design;
     tx.enrol(&design, &["plant".to_owned()]).await.unwrap();
     seed_webhooks(&mut tx, run).await;
+    seed_pack(&mut tx).await;
     tx.commit().await.unwrap();
     let job = Job {
         id: "load".to_owned(),
@@ -77,6 +78,26 @@ async fn tenant(store: &Store, slug: &str) -> TenantId {
     };
     import(store, id, job, &mut |_| {}).await.unwrap();
     id
+}
+
+async fn seed_pack(tx: &mut TenantTx) {
+    let at = jiff::Timestamp::UNIX_EPOCH;
+    let release = PackRelease {
+        digest: "ab".repeat(32),
+        pack: "desk".to_owned(),
+        version: "1.0.0".to_owned(),
+        signer: None,
+        permissions: serde_json::json!({}),
+        installed_by: "seed".to_owned(),
+        installed_at: at,
+        live_at: at,
+    };
+    tx.put_pack_release(&release).await.unwrap();
+    // The joint venture goes on with the pack that the other seeds are about.
+    tx.set_pack("energy").await.unwrap();
+    let row = uuid::Uuid::from_u128(7);
+    let setting = PackSetting { setting: "token".to_owned(), row, sealed: vec![1, 2, 3] };
+    tx.put_pack_setting("desk", &setting, "seed").await.unwrap();
 }
 
 async fn seed_control(tx: &mut TenantTx, run: RunId) {

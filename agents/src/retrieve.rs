@@ -19,6 +19,7 @@ use crate::pack::{Pack, PackError};
 use rank::{Hit, Index};
 
 pub use document::Document;
+pub(crate) use document::check as check_documents;
 
 /// Most passages that an answer quotes.
 const MAX_QUOTED: usize = 3;

@@ -18,7 +18,7 @@ use crate::plan::arg::Locale;
 use crate::plan::{CallPlan, Decision, Plan, Planner, Planning, field};
 use crate::policy::terms::{Terms, approver, flow_of};
 use crate::policy::{Policy, Verdict, flow};
-use crate::port::{DatasetSource, EffectPort};
+use crate::port::{DatasetSource, EffectPort, SystemPort};
 use crate::retrieve::Knowledge;
 use crate::tool::{Approval, Effect, Limits, ToolContext, ToolError, ToolSpec, arguments_sha256};
 
@@ -87,6 +87,8 @@ pub struct CallPorts<'a> {
     pub datasets: &'a dyn DatasetSource,
     /// Where an act takes effect.
     pub effects: &'a dyn EffectPort,
+    /// Systems that the pack declares.
+    pub systems: &'a dyn SystemPort,
     /// Settings of the tenant.
     pub settings: &'a Settings,
     /// The instant that counts as now.
@@ -462,6 +464,7 @@ impl Agent {
         let context = ToolContext {
             datasets: ports.datasets,
             effects: ports.effects,
+            systems: ports.systems,
             now: ports.now,
             approval: approval.as_ref(),
             limits: &ports.settings.limits,

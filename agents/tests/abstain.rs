@@ -90,7 +90,13 @@ fn drive(agent: &Agent, journal: &mut Vec<Event>, settings: &Settings) {
                 if !journaled {
                     journal.push(started.clone());
                 }
-                let ports = CallPorts { datasets: &datasets, effects: &effects, settings, now };
+                let ports = CallPorts {
+                    datasets: &datasets,
+                    effects: &effects,
+                    systems: &agents::port::NoSystems,
+                    settings,
+                    now,
+                };
                 journal.push(agent.execute(&started, journal, &ports));
             }
             Next::Wait { .. } | Next::Done => return,

@@ -80,6 +80,7 @@ fn faults(case: &Case, answers: &Answers) -> Vec<String> {
     let context = ToolContext {
         datasets: &datasets,
         effects: &effects,
+        systems: &agents::port::NoSystems,
         now: "2026-11-24T00:00:00Z".parse().unwrap(),
         approval: None,
         limits: &limits,

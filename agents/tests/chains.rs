@@ -65,7 +65,13 @@ fn drive(agent: &Agent, journal: &mut Vec<Event>, effects: &MemoryEffects) {
                 if !journaled {
                     journal.push(started.clone());
                 }
-                let ports = CallPorts { datasets: &datasets, effects, settings: &settings, now };
+                let ports = CallPorts {
+                    datasets: &datasets,
+                    effects,
+                    systems: &agents::port::NoSystems,
+                    settings: &settings,
+                    now,
+                };
                 journal.push(agent.execute(&started, journal, &ports));
             }
             Next::Wait { .. } | Next::Done => return,

@@ -86,6 +86,7 @@ fn try_call(tool: &str, arguments: &Value) -> Result<Value, ToolError> {
     let context = ToolContext {
         datasets: source(),
         effects: &effects,
+        systems: &agents::port::NoSystems,
         now: "2026-11-24T00:00:00Z".parse().unwrap(),
         approval: None,
         limits: &limits,

@@ -27,6 +27,7 @@ fn attempt(
     let context = ToolContext {
         datasets: &datasets,
         effects,
+        systems: &agents::port::NoSystems,
         now: "2026-11-24T00:00:00Z".parse().unwrap(),
         approval,
         limits: &limits,
@@ -431,6 +432,7 @@ fn the_facts_that_a_case_expects_are_what_its_calls_say() {
         let context = ToolContext {
             datasets: &data,
             effects: &effects,
+            systems: &agents::port::NoSystems,
             now: "2026-11-24T12:00:00Z".parse().unwrap(),
             approval: None,
             limits: &limits,

@@ -60,6 +60,13 @@ fn the_cases_are_well_formed_and_enough_of_each_kind_language_and_tool() {
 }
 
 #[test]
+fn the_page_of_the_files_is_what_the_schemas_say() {
+    let kept = include_str!("../../docs/pack-reference.md");
+    let page = agents::pack::schema::reference();
+    assert!(page == kept, "write it again: tessera pack schema --page docs/pack-reference.md");
+}
+
+#[test]
 fn the_page_of_the_packs_is_what_they_hold() {
     let page = agents::pack::page(shipped().unwrap()).unwrap();
     let kept = include_str!("../../docs/packs.md");

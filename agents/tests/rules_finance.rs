@@ -38,6 +38,7 @@ fn call_with(
     let context = ToolContext {
         datasets: tables,
         effects,
+        systems: &agents::port::NoSystems,
         now: "2026-11-24T12:00:00Z".parse().unwrap(),
         approval,
         limits: &limits,

@@ -68,6 +68,7 @@ fn reads(host: &Host) -> (Vec<f64>, Vec<f64>) {
     let context = ToolContext {
         datasets: host,
         effects: host,
+        systems: &agents::port::NoSystems,
         now: Timestamp::now(),
         approval: None,
         limits: &limits,

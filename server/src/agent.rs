@@ -14,13 +14,16 @@ use crate::host::{Host, Taken};
 use crate::jobs::{Entry, Step, Stepper};
 use crate::models::shadow::Planned;
 use crate::models::{ModelError, Models};
+use crate::packs::systems::Systems;
+use crate::packs::{Packs, id_of};
 use crate::store::{NewRun, RunId, RunSource, Tenant};
 
 /// The agents by the name of their pack, each with the program's own planner; a joint venture's live
 /// planner takes its place for the time of a plan.
 pub struct Agents {
-    by_pack: BTreeMap<String, Agent>,
+    by_pack: BTreeMap<String, Arc<Agent>>,
     models: Arc<Models>,
+    packs: Option<Packs>,
     shadow: Option<mpsc::Sender<Planned>>,
 }
 
@@ -34,10 +37,11 @@ impl Agents {
         let agents = packs.iter().map(|pack| {
             let agent = Agent::new(Arc::clone(pack), Arc::clone(models.default_planner()));
             let agent = agent.map_err(|error| error.to_string())?;
-            Ok((pack.manifest.id.clone(), agent.with_larger(models.larger().cloned())))
+            let agent = agent.with_larger(models.larger().cloned());
+            Ok((pack.manifest.id.clone(), Arc::new(agent)))
         });
         let by_pack = agents.collect::<Result<_, String>>()?;
-        Ok(Self { by_pack, models: Arc::new(models), shadow: None })
+        Ok(Self { by_pack, models: Arc::new(models), packs: None, shadow: None })
     }
 
     /// Tells the shadow of each run that was planned.
@@ -46,14 +50,34 @@ impl Agents {
         Self { shadow: Some(shadow), ..self }
     }
 
+    /// Drives the packs that joint ventures install as well.
+    #[must_use]
+    pub fn with_packs(self, packs: Packs) -> Self {
+        Self { packs: Some(packs), ..self }
+    }
+
     /// Returns the planners.
     pub fn models(&self) -> &Arc<Models> {
         &self.models
     }
 
-    /// Returns the agent of a pack.
-    pub fn get(&self, pack: &str) -> Option<&Agent> {
-        self.by_pack.get(pack)
+    /// Returns the agent of a pack: a shipped one by its name, one that was installed by its name and
+    /// the digest of its contents. The first use of one that was installed reads its archive.
+    pub fn get(&self, pack: &str) -> Option<Arc<Agent>> {
+        match self.by_pack.get(pack) {
+            Some(agent) => Some(Arc::clone(agent)),
+            None => self.packs.as_ref()?.agent(pack, self.models.default_planner()),
+        }
+    }
+
+    /// Returns the systems of an agent's pack, where it declares any.
+    fn systems(&self, agent: &Agent) -> Option<Systems> {
+        let packs = self.packs.as_ref().filter(|_| !agent.pack().manifest.systems.is_empty())?;
+        Some(Systems {
+            egress: packs.egress.clone(),
+            vault: Arc::clone(&packs.vault),
+            pack: Arc::clone(agent.pack()),
+        })
     }
 
     /// Returns the agent of a pack with the planner of a digest. Call it on a blocking thread.
@@ -77,7 +101,7 @@ impl Agents {
 
     /// Returns the packs, in order of their names.
     pub fn packs(&self) -> impl Iterator<Item = &Arc<Pack>> {
-        self.by_pack.values().map(Agent::pack)
+        self.by_pack.values().map(|agent| agent.pack())
     }
 
     /// Returns the agent that plans a new run: with the planner that it took before, or takes now.
@@ -110,7 +134,7 @@ fn run_of(created: &Value) -> RunId {
 pub fn new_run(agent: &str, pack: &str, request: &str, idempotency_key: Option<String>) -> NewRun {
     let lang = agents::lang::detect(request);
     NewRun {
-        agent: agent.to_owned(),
+        agent: id_of(agent).to_owned(),
         pack: pack.to_owned(),
         request: request.to_owned(),
         lang: lang.to_owned(),
@@ -136,8 +160,11 @@ fn failed(code: &str, message: String) -> Step {
 
 impl Stepper for Agents {
     fn step(&self, tenant: &Tenant, journal: &[Value], host: &Host) -> Step {
-        let Some(agent) = self.by_pack.get(&tenant.pack) else {
-            return failed("unknown_pack", format!("the pack `{}` is not installed", tenant.pack));
+        // A run keeps the version of the pack with which it began.
+        let pack = journal.first().and_then(|created| created["pack"].as_str());
+        let pack = pack.filter(|pack| !pack.is_empty()).unwrap_or(&tenant.pack);
+        let Some(agent) = self.get(pack) else {
+            return failed("unknown_pack", format!("the pack `{}` is not installed", id_of(pack)));
         };
         let read: Result<Vec<Event>, _> =
             journal.iter().map(|event| serde_json::from_value(event.clone())).collect();
@@ -150,14 +177,14 @@ impl Stepper for Agents {
         let settings = self.settings_of(tenant);
         let now = Timestamp::now();
         let own;
-        let mut agent = agent;
+        let mut agent = agent.as_ref();
         // Only the plan needs a planner; what follows is in the journal.
         let plans = matches!(
             events.last(),
             Some(Event::Created { .. } | Event::Retried { index: None, .. })
         );
         if let Some(created) = journal.first().filter(|_| plans) {
-            own = match self.planning(&tenant.pack, created, host) {
+            own = match self.planning(pack, created, host) {
                 Ok(planning) => planning.cancelled_by(host.cancel()),
                 Err(step) => return step,
             };
@@ -167,7 +194,14 @@ impl Stepper for Agents {
             Next::Append(event) => append(&event),
             Next::Execute { started, journaled: false } => append(&started),
             Next::Execute { started, journaled: true } => {
-                let ports = CallPorts { datasets: host, effects: host, settings: &settings, now };
+                let host = &host.with_systems(self.systems(agent));
+                let ports = CallPorts {
+                    datasets: host,
+                    effects: host,
+                    systems: host,
+                    settings: &settings,
+                    now,
+                };
                 append(&agent.execute(&started, &events, &ports))
             }
             Next::Wait { .. } => Step::Wait,

@@ -19,6 +19,7 @@ use crate::error::Problem;
 use crate::fault;
 use crate::input::{Body, Params, checked, idempotency_key, wrong_method};
 use crate::live;
+use crate::packs::id_of;
 use crate::state::AppState;
 use crate::store::{Busy, RunId, Store, TenantId, Thread};
 use crate::view::RunView;
@@ -55,7 +56,7 @@ fn id(text: &str, what: &str) -> Result<Uuid, Problem> {
 async fn me(State(state): State<AppState>, key: Key) -> Result<Json<Value>, Problem> {
     let tenant = state.store.begin(key.0.tenant_id).await?.tenant().await?;
     Ok(Json(json!({
-        "tenant": tenant.slug, "name": tenant.name, "pack": tenant.pack, "currency": tenant.currency,
+        "tenant": tenant.slug, "name": tenant.name, "pack": id_of(&tenant.pack), "currency": tenant.currency,
         "timezone": tenant.timezone, "key": key.0.label, "scopes": key.0.scopes,
         "actor": key.actor(),
     })))
@@ -145,10 +146,10 @@ async fn create(
     let mut tx = state.store.begin(key.0.tenant_id).await?;
     let tenant = tx.tenant().await?;
     // Every joint venture has one agent, named as its pack.
-    if agent != tenant.pack {
+    if agent != id_of(&tenant.pack) {
         return Err(Problem::not_found(&format!(
             "agent; this joint venture has `{}`",
-            tenant.pack
+            id_of(&tenant.pack)
         )));
     }
     let mut new = new_run(&agent, &tenant.pack, &body.request, idempotency_key(&headers)?);

@@ -114,10 +114,10 @@ struct Answer {
 }
 
 /// Says what an answer means. A success counts even where its body does not read.
-fn judged(status: StatusCode, body: &[u8]) -> Made {
+pub(crate) fn judged(status: StatusCode, body: &[u8]) -> Made {
     let said = || {
         let text = String::from_utf8_lossy(body);
-        format!("the connector answered {status}: {}", text.chars().take(200).collect::<String>())
+        format!("it answered {status}: {}", text.chars().take(200).collect::<String>())
     };
     match status.as_u16() {
         200..300 => {

@@ -6,7 +6,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use agents::port::{DatasetSource, EffectOutcome, EffectPort, EffectRequest};
+use agents::port::{
+    DatasetSource, EffectOutcome, EffectPort, EffectRequest, HttpAnswer, HttpCall, NoSystems,
+    Query, Rows, SystemPort,
+};
 use agents::tool::{Table, ToolError, Window};
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -14,6 +17,7 @@ use uuid::Uuid;
 use crate::connector::{Connector, Made, Wanted};
 use crate::dataset::{dataset_fault, open_table, original};
 use crate::fault;
+use crate::packs::systems::Systems;
 use crate::store::{
     Lease, Model, ModelState, NewEffect, RunId, Store, StoreError, TenantId, TenantTx,
 };
@@ -31,6 +35,7 @@ pub struct Host {
     lease: Option<Lease>,
     cancel: Arc<AtomicBool>,
     connector: Option<Arc<Connector>>,
+    systems: Option<Arc<Systems>>,
 }
 
 /// The planner that a run takes.
@@ -47,7 +52,15 @@ pub enum Taken {
 impl Host {
     /// Binds the ports to a tenant.
     pub fn new(store: Store, tenant: TenantId, handle: Handle) -> Self {
-        Self { store, tenant, handle, lease: None, cancel: Arc::default(), connector: None }
+        Self {
+            store,
+            tenant,
+            handle,
+            lease: None,
+            cancel: Arc::default(),
+            connector: None,
+            systems: None,
+        }
     }
 
     /// Binds the ports to a leased run as well: an effect is begun only while the lease holds and
@@ -61,6 +74,12 @@ impl Host {
     #[must_use]
     pub fn with_connector(self, connector: Option<Arc<Connector>>) -> Self {
         Self { connector, ..self }
+    }
+
+    /// Reaches the systems that a pack declares; none without.
+    #[must_use]
+    pub fn with_systems(&self, systems: Option<Systems>) -> Self {
+        Self { systems: systems.map(Arc::new), ..self.clone() }
     }
 
     /// Returns the sign that the run was cancelled or lost. What takes long looks at it.
@@ -131,6 +150,33 @@ impl Host {
         Ok(Begun::InDoubt(earlier.reference))
     }
 
+    /// Tells whether what makes the effect makes it once for each key.
+    fn is_keyed(&self, request: &EffectRequest) -> bool {
+        match (&request.call, &self.systems, &self.connector) {
+            (Some(call), Some(systems), _) => systems.is_keyed(&call.system),
+            (None, _, Some(connector)) => connector.is_keyed(),
+            _ => false,
+        }
+    }
+
+    /// Makes the effect by the request that the pack declares, or by the connector.
+    async fn make(&self, request: &EffectRequest, reference: &str) -> Made {
+        match (&request.call, &self.systems, &self.connector) {
+            (Some(call), Some(systems), _) => systems.make(&self.store, self.tenant, call).await,
+            (None, _, Some(connector)) => {
+                let wanted = Wanted {
+                    tenant: self.tenant,
+                    tool: &request.tool,
+                    arguments: &request.arguments,
+                    key: &request.idempotency_key,
+                    reference,
+                };
+                connector.make(wanted).await
+            }
+            _ => Made::Refused("the system of this tool cannot be reached from here".to_owned()),
+        }
+    }
+
     async fn record(&self, request: &EffectRequest) -> Result<EffectOutcome, ToolError> {
         if self.cancel.load(Ordering::Relaxed) {
             return Err(ToolError::Unavailable { message: "the run was cancelled".to_owned() });
@@ -143,28 +189,22 @@ impl Host {
             Begun::New => (fresh, false),
             Begun::InDoubt(reference) => (reference, true),
         };
-        if doubtful && !self.connector.as_ref().is_some_and(|connector| connector.is_keyed()) {
+        let keyed = self.is_keyed(request);
+        if doubtful && !keyed {
             tx.finish_effect(key, "unknown", &reference).await.map_err(unavailable)?;
             tx.commit().await.map_err(unavailable)?;
             return Err(in_doubt(key, "the server stopped while it was made", false));
         }
-        let Some(connector) = &self.connector else {
+        if request.call.is_none() && self.connector.is_none() {
             // The ledger itself is where the effect takes place, so one transaction holds both: it
             // is never `started` without being `done`.
             tx.finish_effect(key, "done", &reference).await.map_err(unavailable)?;
             tx.commit().await.map_err(unavailable)?;
             return Ok(EffectOutcome { reference, repeated: false });
-        };
+        }
         tx.commit().await.map_err(unavailable)?;
         fault::point("effect.started");
-        let wanted = Wanted {
-            tenant: self.tenant,
-            tool: &request.tool,
-            arguments: &request.arguments,
-            key,
-            reference: &reference,
-        };
-        let made = connector.make(wanted).await;
+        let made = self.make(request, &reference).await;
         fault::point("effect.made");
         let (state, outcome) = match made {
             Made::Done(given) => ("done", Ok(given.unwrap_or(reference.clone()))),
@@ -172,7 +212,7 @@ impl Host {
             // An earlier call of the same key may have been heard.
             Made::NotDone(why) if doubtful => ("unknown", Err(in_doubt(key, &why, true))),
             Made::NotDone(message) => ("void", Err(ToolError::Unavailable { message })),
-            Made::Unknown(why) => ("unknown", Err(in_doubt(key, &why, connector.is_keyed()))),
+            Made::Unknown(why) => ("unknown", Err(in_doubt(key, &why, keyed))),
         };
         let known = outcome.as_ref().unwrap_or(&reference);
         let mut tx = self.store.begin(self.tenant).await.map_err(unavailable)?;
@@ -223,5 +263,18 @@ impl DatasetSource for Host {
 impl EffectPort for Host {
     fn perform(&self, request: &EffectRequest) -> Result<EffectOutcome, ToolError> {
         self.handle.block_on(self.record(request))
+    }
+}
+
+impl SystemPort for Host {
+    fn http(&self, call: &HttpCall) -> Result<HttpAnswer, ToolError> {
+        match &self.systems {
+            Some(systems) => self.handle.block_on(systems.ask(&self.store, self.tenant, call)),
+            None => NoSystems.http(call),
+        }
+    }
+
+    fn tables(&self, tables: &[(String, Table)], query: &Query) -> Result<Rows, ToolError> {
+        agents::pack::query_tables(tables, query)
     }
 }

@@ -28,6 +28,7 @@ pub mod models;
 pub mod openapi;
 pub mod ops;
 pub mod outcomes;
+pub mod packs;
 pub mod planner;
 pub mod postgres;
 pub mod settings;

@@ -145,6 +145,7 @@ mod tests {
                     let context = crate::tool::ToolContext {
                         datasets: &datasets,
                         effects: &effects,
+                        systems: &crate::port::NoSystems,
                         now,
                         approval: None,
                         limits: &limits,

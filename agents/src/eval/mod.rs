@@ -9,10 +9,11 @@ mod summary;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::pack::{FixtureSource, MemoryEffects, Pack, PackError};
+use crate::pack::{FixtureSource, MemoryEffects, MockSystems, Pack, PackError};
 use crate::run::{Agent, CallPorts, Next, Settings};
 
 use judge::judge;
@@ -31,7 +32,7 @@ pub const CASES_AT: Timestamp = Timestamp::constant(1_795_521_600, 0);
 const MAX_STEPS: usize = 40;
 
 /// A call that a case expects.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Expected {
     /// Name of the tool.
     pub name: String,
@@ -41,7 +42,7 @@ pub struct Expected {
 }
 
 /// A request and what must become of it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Case {
     /// Stable name.
     pub id: String,
@@ -74,7 +75,9 @@ pub struct Case {
 }
 
 /// What a case is about.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// One call, or an answer from the documents.
@@ -92,7 +95,7 @@ pub enum Kind {
 }
 
 /// A document that a case adds to the pack's own.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Planted {
     /// Title.
     pub title: String,
@@ -147,6 +150,7 @@ pub fn run(agent: &Agent, case: &Case, now: Timestamp) -> Result<Outcome, PackEr
     let datasets =
         planted.fold(FixtureSource::of(&pack)?, |all, (id, csv)| all.with(id, csv.as_bytes()));
     let effects = MemoryEffects::default();
+    let systems = MockSystems::of(&pack);
     let settings = Settings::default();
     let mut journal = vec![agent.created(&case.id, &case.request)];
     for _ in 0..MAX_STEPS {
@@ -156,8 +160,13 @@ pub fn run(agent: &Agent, case: &Case, now: Timestamp) -> Result<Outcome, PackEr
                 if !journaled {
                     journal.push(started.clone());
                 }
-                let ports =
-                    CallPorts { datasets: &datasets, effects: &effects, settings: &settings, now };
+                let ports = CallPorts {
+                    datasets: &datasets,
+                    effects: &effects,
+                    systems: &systems,
+                    settings: &settings,
+                    now,
+                };
                 let outcome = agent.execute(&started, &journal, &ports);
                 journal.push(outcome);
             }

@@ -8,7 +8,6 @@ use serde_json::Value;
 use super::{Bench, Check};
 use crate::answer::Answers;
 use crate::pack::PackError;
-use crate::synth::LANGS;
 use crate::tool::{ToolError, ToolSpec, Vector};
 
 /// Result of a known answer, computed once for its three languages.
@@ -21,7 +20,7 @@ pub(super) fn checks<'a>(bench: &'a Bench<'a>) -> Result<Vec<Check<'a>>, PackErr
     for tool in bench.pack.tools.iter().filter(|tool| bench.options.wants(&tool.name)) {
         for (i, vector) in tool.vectors.iter().enumerate() {
             let shared = Shared::default();
-            for lang in LANGS {
+            for lang in &bench.pack.manifest.languages {
                 let (answers, shared) = (Rc::clone(&answers), Rc::clone(&shared));
                 checks.push(Check::new(format!("{} vector {i} in {lang}", tool.name), move || {
                     said(bench, &answers, tool, vector, &shared, lang).into()

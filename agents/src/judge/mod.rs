@@ -11,14 +11,15 @@ mod policy;
 mod retrieval;
 mod vectors;
 
-pub(crate) use retrieval::questions;
+pub(crate) use cases::form as case_form;
+pub(crate) use retrieval::{Question, questions};
 
 use std::time::Instant;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::pack::{FixtureSource, MemoryEffects, Pack, PackError};
+use crate::pack::{FixtureSource, MemoryEffects, MockSystems, Pack, PackError};
 use crate::tool::{Limits, ToolContext};
 
 /// The instant at which packs are judged, so that a verdict does not change with the day: the known
@@ -136,6 +137,7 @@ impl Bench<'_> {
         run(&ToolContext {
             datasets: &self.datasets,
             effects: &effects,
+            systems: &MockSystems::of(self.pack),
             now: self.now,
             approval: None,
             limits: &self.limits,

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use super::{Bench, Check, Verdict};
 use crate::pack::PackError;
 use crate::policy::{Case, Policy, Rule, Verdict as Judged};
-use crate::synth::LANGS;
 
 /// Two checks for each rule, and one for the disclosure and the words that call for a person in
 /// each language.
@@ -22,7 +21,7 @@ pub(super) fn checks<'a>(bench: &'a Bench<'a>) -> Result<Vec<Check<'a>>, PackErr
             stopped(bench, &deny, &deny.rules[at])
         }));
     }
-    for lang in LANGS {
+    for lang in &bench.pack.manifest.languages {
         let policy = Rc::clone(&policy);
         checks.push(Check::new(format!("disclosure and escalation in {lang}"), move || {
             speaks(&policy, lang).into()

@@ -136,6 +136,7 @@ mod tests {
         let context = ToolContext {
             datasets: &datasets,
             effects: &effects,
+            systems: &crate::port::NoSystems,
             now: jiff::Timestamp::UNIX_EPOCH,
             approval: None,
             limits: &limits,

@@ -58,7 +58,7 @@ pub enum Reading {
 }
 
 /// What a metric is over units.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
     /// The values of a unit are summed; the metric is their mean over units.

@@ -3,22 +3,34 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Pack, PackError};
 use crate::port::{DatasetSource, EffectOutcome, EffectPort, EffectRequest};
 use crate::tool::{Table, ToolError, Window};
 
-#[derive(Deserialize)]
-struct Index {
+/// `fixtures/index.toml`: the datasets that known answers and a demo joint venture use.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Index {
+    /// The datasets.
     #[serde(default)]
-    dataset: Vec<Entry>,
+    pub(super) dataset: Vec<Entry>,
 }
 
-#[derive(Deserialize)]
-struct Entry {
-    id: String,
-    file: String,
+/// A dataset of a pack.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Entry {
+    /// Identifier.
+    pub(super) id: String,
+    /// File below `fixtures/`.
+    pub(super) file: String,
+    /// What it holds.
+    #[serde(default)]
+    #[expect(dead_code, reason = "said to the reader of the file")]
+    description: Option<String>,
 }
 
 /// Datasets in memory: those of `fixtures/index.toml`, and others beside or in place of them.

@@ -15,6 +15,15 @@ use crate::tool::{NativeFn, ToolContext, ToolError, ToolSpec};
 
 static SHIPPED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/packs");
 
+/// Most files of a pack.
+pub(super) const MAX_FILES: usize = 5_000;
+
+/// Largest file of a pack, bytes.
+pub(super) const MAX_FILE_BYTES: usize = 16 << 20;
+
+/// Most bytes of the files of a pack together.
+pub(super) const MAX_PACK_BYTES: usize = 64 << 20;
+
 /// Why a pack cannot be loaded.
 #[derive(Debug, Error)]
 pub enum PackError {
@@ -64,26 +73,81 @@ impl PackFiles {
         Self(files)
     }
 
-    /// Reads a folder and those below it.
+    /// Reads a folder and those below it. Names that begin with a dot are an editor's or a version
+    /// control's and are left out; links are refused, because they lead out of the pack.
     ///
     /// # Errors
-    /// [`PackError::Io`] naming the path.
+    /// [`PackError::Io`] naming the path; [`PackError::Invalid`] ⇐ a link, or more or larger files than a
+    /// pack may have.
     pub fn from_folder(root: &Path) -> Result<Self, PackError> {
         let fail = |path: &Path, source| PackError::Io { path: path.display().to_string(), source };
-        let mut files = BTreeMap::new();
+        let mut files = Self::default();
         let mut folders = vec![root.to_owned()];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(&folder).map_err(|e| fail(&folder, e))? {
-                let path = entry.map_err(|e| fail(&folder, e))?.path();
-                if path.is_dir() {
+                let entry = entry.map_err(|e| fail(&folder, e))?;
+                let path = entry.path();
+                let kind = entry.file_type().map_err(|e| fail(&path, e))?;
+                let Ok(inside) = path.strip_prefix(root) else { continue };
+                let inside = inside.to_string_lossy().replace('\\', "/");
+                let refuse = |message: String| PackError::Invalid {
+                    pack: root.display().to_string(),
+                    file: inside.clone(),
+                    message,
+                };
+                if entry.file_name().to_string_lossy().starts_with('.') {
+                    continue;
+                }
+                if kind.is_dir() {
                     folders.push(path);
-                } else if let Ok(inside) = path.strip_prefix(root) {
+                } else if kind.is_file() {
+                    let size = entry.metadata().map_err(|e| fail(&path, e))?.len();
+                    if size > MAX_FILE_BYTES as u64 {
+                        return Err(refuse(format!("a file has at most {MAX_FILE_BYTES} bytes")));
+                    }
                     let bytes = std::fs::read(&path).map_err(|e| fail(&path, e))?;
-                    files.insert(inside.to_string_lossy().replace('\\', "/"), Arc::from(bytes));
+                    files.insert(inside.clone(), bytes).map_err(refuse)?;
+                } else {
+                    return Err(refuse("a pack holds files and folders, no links".to_owned()));
                 }
             }
         }
-        Ok(Self(files))
+        Ok(files)
+    }
+
+    /// Adds a file.
+    ///
+    /// # Errors
+    /// What a pack may have at most, or why this is no path inside one, as a sentence.
+    pub fn insert(&mut self, path: String, bytes: Vec<u8>) -> Result<(), String> {
+        let plain = |step: &str| !step.is_empty() && step != "." && step != "..";
+        if path.len() > 256
+            || !path.split('/').all(plain)
+            || path.contains(['\\', ':', '\0'])
+            || path.chars().any(char::is_control)
+        {
+            return Err(format!("`{}` is no path inside a pack", path.escape_debug()));
+        }
+        if bytes.len() > MAX_FILE_BYTES {
+            return Err(format!("a file has at most {MAX_FILE_BYTES} bytes"));
+        }
+        if self.0.len() >= MAX_FILES {
+            return Err(format!("a pack has at most {MAX_FILES} files"));
+        }
+        if self.bytes() + bytes.len() > MAX_PACK_BYTES {
+            return Err(format!(
+                "the files of a pack have at most {MAX_PACK_BYTES} bytes together"
+            ));
+        }
+        match self.0.insert(path.clone(), Arc::from(bytes)) {
+            None => Ok(()),
+            Some(_) => Err(format!("`{path}` stands twice")),
+        }
+    }
+
+    /// Returns the bytes of all files together.
+    pub fn bytes(&self) -> usize {
+        self.0.values().map(|bytes| bytes.len()).sum()
     }
 
     /// Returns the files with others beside them or in their place.
@@ -144,11 +208,17 @@ impl Pack {
         let manifest: Manifest = toml::from_str(&String::from_utf8_lossy(manifest))
             .map_err(|error| invalid("pack.toml", error.to_string()))?;
         let mut tools = Vec::new();
-        for (path, bytes) in files.below("tools/").filter(|(path, _)| path.ends_with(".json")) {
-            let spec: ToolSpec =
-                serde_json::from_slice(bytes).map_err(|error| invalid(path, error.to_string()))?;
-            tools.push(Arc::new(spec));
+        for (path, bytes) in files.below("tools/") {
+            let read: Result<ToolSpec, String> = if path.ends_with(".json") {
+                serde_json::from_slice(bytes).map_err(|error| error.to_string())
+            } else if path.ends_with(".toml") {
+                toml::from_str(&String::from_utf8_lossy(bytes)).map_err(|error| error.to_string())
+            } else {
+                continue;
+            };
+            tools.push(Arc::new(read.map_err(|message| invalid(path, message))?));
         }
+        tools.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Self { manifest, tools, files })
     }
 
@@ -188,10 +258,12 @@ impl Pack {
     ) -> Result<Value, ToolError> {
         let unavailable = |message: String| ToolError::Unavailable { message };
         let spec = self.tool(name).ok_or_else(|| unavailable(format!("no tool `{name}`")))?;
-        let body =
-            self.native(name).ok_or_else(|| unavailable(format!("`{name}` has no native body")))?;
         spec.check_arguments(arguments)?;
-        let result = body(arguments, context)?;
+        let result = match (spec.run_declared(arguments, context), self.native(name)) {
+            (Some(result), _) => result?,
+            (None, Some(native)) => native(arguments, context)?,
+            (None, None) => return Err(unavailable(format!("`{name}` has no body"))),
+        };
         spec.check_result(&result).map_err(|error| {
             unavailable(format!("the result of `{name}` breaks its schema: {error}"))
         })?;

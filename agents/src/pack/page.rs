@@ -31,6 +31,11 @@ This page is made from the packs themselves by `tessera pack docs --write docs/p
 | `tessera pack test NAME --seed 7 --draws 1000` | Draws other and more arguments for the laws |
 | `tessera pack test NAME --json` | Prints the reports as JSON |
 | `tessera pack docs` | Prints this page |
+| `tessera pack new NAME` | Makes a new pack that works against its mock ([authoring.md](authoring.md)) |
+| `tessera pack check NAME` | Finds every mistake of a pack's files, each with its line and what would be right; `--folder DIR`, `--json` |
+| `tessera pack schema KIND` | Prints the JSON Schema of a kind of file; [pack-reference.md](pack-reference.md) describes every key |
+| `tessera pack import openapi FILE --folder DIR` | Makes tools of an OpenAPI document |
+| `tessera pack build --folder DIR`, `pack key`, `pack sign`, `pack verify` | Makes, signs and checks the archive of a pack |
 
 A pack holds when every section does:
 

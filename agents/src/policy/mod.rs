@@ -7,6 +7,7 @@ pub mod terms;
 use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ use crate::pack::{Pack, PackError};
 use crate::tool::{Effect, Limits};
 
 /// A ceiling on one argument.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct Ceiling {
     /// Name under which a tenant may set its own.
     #[serde(default)]
@@ -34,7 +35,7 @@ pub struct Ceiling {
 }
 
 /// A call that shows what a rule does.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct Case {
     /// Role of whoever asks.
     pub role: String,
@@ -49,7 +50,7 @@ pub struct Case {
 }
 
 /// One rule of a policy.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct Rule {
     /// Stable name.
     pub id: String,
@@ -68,6 +69,7 @@ pub struct Rule {
     #[serde(default)]
     pub forbidden_tools: Vec<String>,
     /// `allow`, `require_approval`, `deny` or `deny_above`.
+    #[schemars(extend("enum" = ["allow", "require_approval", "deny", "deny_above"]))]
     pub decision: String,
     /// Roles that may approve.
     #[serde(default)]
@@ -108,8 +110,12 @@ pub enum Verdict {
 }
 
 /// The policy of a pack.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[schemars(title = "policy.toml")]
 pub struct Policy {
+    /// Version of the format; 1.
+    #[serde(default)]
+    pub format: u32,
     /// Sentence that tells people they talk to a machine, by language.
     #[serde(default)]
     pub disclosure: BTreeMap<String, String>,

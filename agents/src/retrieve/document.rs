@@ -95,7 +95,7 @@ impl Document {
 /// # Errors
 /// The document at fault and a sentence: a name used twice, or a document that supersedes one that
 /// is absent or did not begin before it, which also rules out circles.
-pub(super) fn check(documents: &[Document]) -> Result<(), (String, String)> {
+pub(crate) fn check(documents: &[Document]) -> Result<(), (String, String)> {
     let find = |id: &str| documents.iter().find(|document| document.id == id);
     for (at, document) in documents.iter().enumerate() {
         let fault = |message: String| Err((document.id.clone(), message));

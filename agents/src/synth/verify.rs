@@ -18,7 +18,7 @@ use super::example::{Made, RETRIES};
 use super::overlap::{Nearness, Normal, Reserved};
 use super::{Example, Maker, Rejected};
 use crate::answer::Answers;
-use crate::pack::{FixtureSource, MemoryEffects, Pack, PackError};
+use crate::pack::{FixtureSource, MemoryEffects, MockSystems, Pack, PackError};
 use crate::plan::arg::Locale;
 use crate::plan::field::{is_pending, settle};
 use crate::port::DatasetSource as _;
@@ -282,6 +282,7 @@ impl Checks {
             &ToolContext {
                 datasets: &self.datasets,
                 effects: &effects,
+                systems: &MockSystems::of(pack),
                 now: self.now,
                 approval: None,
                 limits: &limits,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::ToolError;
-use crate::port::{DatasetSource, EffectOutcome, EffectPort, EffectRequest};
+use crate::port::{DatasetSource, EffectOutcome, EffectPort, EffectRequest, HttpCall, SystemPort};
 
 /// A person's consent to one exact call.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub struct ToolContext<'a> {
     pub datasets: &'a dyn DatasetSource,
     /// Where an act takes effect.
     pub effects: &'a dyn EffectPort,
+    /// Systems that the pack declares.
+    pub systems: &'a dyn SystemPort,
     /// The instant that counts as now.
     pub now: Timestamp,
     /// Approval that the platform bound to this call, if any.
@@ -66,12 +68,27 @@ impl ToolContext<'_> {
         idempotency_key: &str,
         arguments: &Value,
     ) -> Result<EffectOutcome, ToolError> {
+        self.perform_by(tool, idempotency_key, arguments, None)
+    }
+
+    /// As [`ToolContext::perform`], by a request that the pack declares.
+    ///
+    /// # Errors
+    /// As [`ToolContext::perform`].
+    pub(super) fn perform_by(
+        &self,
+        tool: &str,
+        idempotency_key: &str,
+        arguments: &Value,
+        call: Option<HttpCall>,
+    ) -> Result<EffectOutcome, ToolError> {
         self.require_approval(arguments)?;
         self.effects.perform(&EffectRequest {
             tool: tool.to_owned(),
             idempotency_key: idempotency_key.to_owned(),
             arguments_sha256: arguments_sha256(arguments),
             arguments: without_dry_run(arguments),
+            call,
         })
     }
 }

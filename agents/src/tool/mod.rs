@@ -4,12 +4,17 @@
 //! own semantic rules, its data, permission, and approval. So `invalid_input` wins over `no_data`,
 //! which wins over `not_permitted`, which wins over `needs_approval`.
 
+pub mod body;
 mod context;
 mod error;
+mod http;
 pub mod money;
+mod shape;
 mod spec;
+mod sql;
 mod table;
 
+pub use body::{Body, HttpMethod};
 pub use context::{Approval, Limits, ToolContext, arguments_sha256};
 pub use error::ToolError;
 pub(crate) use spec::equal;

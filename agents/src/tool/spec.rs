@@ -3,14 +3,18 @@
 use std::sync::OnceLock;
 
 use jsonschema::error::ValidationErrorKind;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::ToolError;
+use super::body::Body;
+use super::{ToolContext, ToolError, http, sql};
 
 /// What a call changes outside the platform.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// Computes from its arguments alone.
@@ -24,7 +28,7 @@ pub enum Effect {
 }
 
 /// One expectation about a result.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Expectation {
     /// JSON pointer into the result.
     pub pointer: String,
@@ -87,7 +91,7 @@ pub(crate) fn equal(left: &Value, right: &Value) -> bool {
 }
 
 /// A known answer of a tool.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Vector {
     /// A request in words that leads to this call, where the contract gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,7 +105,7 @@ pub struct Vector {
 }
 
 /// A call that must be refused.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct InvalidCase {
     /// Arguments of the call.
     pub arguments: Value,
@@ -115,10 +119,12 @@ pub struct InvalidCase {
 }
 
 /// A tool as its pack declares it: the fields of an MCP tool, its effect and its known answers.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "tools/NAME.toml, tools/NAME.json")]
 pub struct ToolSpec {
-    /// Name, unique in its pack.
+    /// Name, unique in its pack; the name of the file.
+    #[schemars(regex(pattern = r"^[a-z][a-z0-9_]{0,63}$"))]
     pub name: String,
     /// Title for people.
     pub title: String,
@@ -129,11 +135,15 @@ pub struct ToolSpec {
     /// JSON Schema (2020-12) of the result.
     pub output_schema: Value,
     /// MCP annotations.
+    #[serde(default)]
     pub annotations: Value,
     /// What a call changes.
     pub effect: Effect,
     /// Algorithm and standard.
     pub method: String,
+    /// How the tool does its work; absent for a native one.
+    #[serde(default, rename = "run", skip_serializing_if = "Option::is_none")]
+    pub body: Option<Body>,
     /// Known answers.
     #[serde(default)]
     pub vectors: Vec<Vector>,
@@ -186,13 +196,52 @@ impl ToolSpec {
     /// Returns the version of the contract: the first 16 hexadecimal digits of the SHA-256 of what a
     /// caller may rely on, as canonical JSON (RFC 8785). An approval is bound to it.
     pub fn version(&self) -> String {
-        let contract = json!({
+        let mut contract = json!({
             "name": self.name, "description": self.description, "input": self.input_schema,
             "output": self.output_schema, "annotations": self.annotations, "effect": self.effect,
             "method": self.method,
         });
+        if let Some(body) = &self.body {
+            // Mocks are for tests; what they say changes no call.
+            let mut body = json!(body);
+            body.as_object_mut().and_then(|body| body.remove("mock"));
+            contract["run"] = body;
+        }
         let canonical = serde_json_canonicalizer::to_vec(&contract).unwrap_or_default();
         hex::encode(&Sha256::digest(&canonical)[..8])
+    }
+
+    /// Runs a declared tool; `None` for a native one. Arguments and result are checked by
+    /// [`crate::pack::Pack::call`].
+    pub(crate) fn run_declared(
+        &self,
+        arguments: &Value,
+        context: &ToolContext<'_>,
+    ) -> Option<Result<Value, ToolError>> {
+        Some(match self.body.as_ref()? {
+            Body::Http(body) => http::run(self, body, arguments, context),
+            Body::Sql(body) => sql::run(self, body, arguments, context),
+        })
+    }
+
+    /// Compiles both schemas.
+    ///
+    /// # Errors
+    /// The key of the schema that does not compile, and why.
+    pub fn compiled(&self) -> Result<(), (&'static str, String)> {
+        let input = self.input.get_or_init(|| compile(&self.input_schema));
+        input.as_ref().map_err(|error| ("inputSchema", error.clone()))?;
+        let output = self.output.get_or_init(|| compile(&self.output_schema));
+        output.as_ref().map(|_| ()).map_err(|error| ("outputSchema", error.clone()))
+    }
+
+    /// Lists every fault of arguments: its JSON pointer and what is wrong.
+    pub fn faults_of(&self, arguments: &Value) -> Vec<(String, String)> {
+        let Ok(validator) = self.input.get_or_init(|| compile(&self.input_schema)) else {
+            return Vec::new();
+        };
+        let faults = validator.iter_errors(arguments);
+        faults.map(|fault| (fault.instance_path().to_string(), fault.to_string())).collect()
     }
 
     fn check(
@@ -210,9 +259,19 @@ impl ToolSpec {
     }
 }
 
+/// Steps back that a pattern of a schema may take, and the most memory of one, bytes: a pattern is a
+/// pack author's, and the text that it meets anybody's.
+const BACKTRACKS: usize = 20_000;
+const PATTERN_BYTES: usize = 1 << 20;
+
 fn compile(schema: &Value) -> Result<jsonschema::Validator, String> {
     jsonschema::options()
         .should_validate_formats(true)
+        .with_pattern_options(
+            jsonschema::PatternOptions::fancy_regex()
+                .backtrack_limit(BACKTRACKS)
+                .size_limit(PATTERN_BYTES),
+        )
         .build(schema)
         .map_err(|error| error.to_string())
 }

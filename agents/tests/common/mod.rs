@@ -17,6 +17,7 @@ pub(crate) fn call(
     let context = ToolContext {
         datasets,
         effects: &effects,
+        systems: &agents::port::NoSystems,
         now: "2026-11-24T00:00:00Z".parse().unwrap(),
         approval: None,
         limits: &limits,

@@ -189,8 +189,7 @@ async fn unchanged(
         )));
     }
     let pack = tx.tenant().await?.pack;
-    let now =
-        agents.get(&pack).and_then(|agent| agent.pack().tool(&asked.tool)).map(|t| t.version());
+    let now = agents.get(&pack).and_then(|agent| Some(agent.pack().tool(&asked.tool)?.version()));
     if now.is_some_and(|now| now != asked.tool_version) {
         return Ok(Err(tool_changed()));
     }

@@ -15,8 +15,10 @@ use super::open::{Opened, connector, open};
 use super::{CliError, say};
 use crate::agent::{Agents, new_run};
 use crate::config::Config;
+use crate::egress::Egress;
 use crate::jobs::{Rules, Worker};
 use crate::models::Models;
+use crate::packs::Packs;
 use crate::store::{NewRun, RunId, RunSource, Store, TenantId};
 use crate::view::RunView;
 
@@ -118,7 +120,9 @@ async fn run(
     tx.commit().await?;
     if opened.is_alone() {
         let models = Models::open(config).map_err(CliError::Planner)?;
-        let agents = Agents::shipped(models).map_err(CliError::Pack)?;
+        let vault = Arc::new(config.vault()?);
+        let packs = Packs::new(&config.data_folder(), Egress::default(), vault);
+        let agents = Agents::shipped(models).map_err(CliError::Pack)?.with_packs(packs);
         let (stop, stopped) = watch::channel(false);
         let worker = Worker {
             store: store.clone(),

@@ -1,6 +1,6 @@
 //! `tessera backup` and `tessera restore`: everything that a server holds, as a folder of files.
 //!
-//! The folder has the database as `pg_dump` writes it, the planners of joint ventures, and a manifest
+//! The folder has the database as `pg_dump` writes it, the planners and packs of joint ventures, and a manifest
 //! with the rows of every table and the digest of every file. A restore checks the files before it
 //! begins and the rows after it has ended. The master key of the secrets at rest is left out.
 
@@ -22,6 +22,7 @@ use crate::store::{Address, Snapshot, Store};
 const DUMP: &str = "database.dump";
 const MANIFEST: &str = "manifest.json";
 const MODELS: &str = "models";
+const PACKS: &str = "packs";
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,7 +61,7 @@ fn files_below(root: &Path, folder: &Path, all: &mut Vec<PathBuf>) -> Result<(),
     Ok(())
 }
 
-/// Copies the planners; unfinished work of a training is left out.
+/// Copies planners or archives of packs; unfinished work of a training is left out.
 fn copy_models(from: &Path, to: &Path) -> Result<(), CliError> {
     if !from.is_dir() {
         return Ok(());
@@ -112,7 +113,9 @@ async fn take(config: &Config, opened: &Opened, folder: &Path) -> Result<Manifes
         .arg(&opened.address().owner);
     run(dump, "pg_dump")?;
     drop(snapshot);
-    copy_models(&config.data_folder().join(MODELS), &folder.join(MODELS))?;
+    for below in [MODELS, PACKS] {
+        copy_models(&config.data_folder().join(below), &folder.join(below))?;
+    }
     let mut all = Vec::new();
     files_below(folder, folder, &mut all)?;
     let mut files = BTreeMap::new();
@@ -173,7 +176,9 @@ async fn put_back(
         let message = "the restored tables do not hold the rows of the manifest";
         return Err(CliError::Backup(message.to_owned()));
     }
-    copy_models(&folder.join(MODELS), &config.data_folder().join(MODELS))?;
+    for below in [MODELS, PACKS] {
+        copy_models(&folder.join(below), &config.data_folder().join(below))?;
+    }
     // A newer program brings the schema up to date; this also sets what a dump does not hold.
     Ok(Store::migrate(address).await?)
 }

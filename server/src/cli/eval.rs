@@ -16,7 +16,11 @@ use crate::planner;
 #[derive(Debug, Args)]
 pub(super) struct EvalCommand {
     /// Name of the pack.
-    pack: String,
+    #[arg(required_unless_present = "folder", conflicts_with = "folder")]
+    pack: Option<String>,
+    /// Read the pack from this folder and not from the program.
+    #[arg(long)]
+    folder: Option<PathBuf>,
     /// Cases, one JSON object a line; the pack's own when absent.
     #[arg(long)]
     cases: Option<PathBuf>,
@@ -30,7 +34,10 @@ pub(super) struct EvalCommand {
 
 /// Runs the cases one after the other and prints the figures.
 pub(super) fn eval(folder: Option<&Path>, command: &EvalCommand) -> Result<(), CliError> {
-    let pack = find(&command.pack)?;
+    let pack = match &command.folder {
+        Some(folder) => super::pack::from_folder(folder)?,
+        None => find(command.pack.as_deref().unwrap_or_default())?,
+    };
     let cases = read(&pack, command.cases.as_deref())?;
     let planner = planner::load(folder).map_err(CliError::Planner)?;
     let (title, model) = (pack.manifest.id.clone(), planner.version().to_owned());

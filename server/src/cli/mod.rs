@@ -19,6 +19,11 @@ mod model;
 mod open;
 mod outcome;
 mod pack;
+mod pack_dev;
+mod pack_import;
+mod pack_install;
+mod pack_seal;
+mod pack_write;
 mod secrets;
 mod serve;
 mod statement;
@@ -224,6 +229,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if error.print().is_ok() { ExitCode::from(code) } else { ExitCode::FAILURE };
         }
     };
+    agents::pack::use_engine(Box::new(crate::packs::tables::Tables));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&CliError::Io(error)),

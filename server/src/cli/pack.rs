@@ -14,6 +14,36 @@ use crate::config::Config;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PackCommand {
+    /// Make a new pack that works against its own mock, for its author to change.
+    ///
+    /// Asks on a terminal for what no flag says. Ends with 2 when the folder exists.
+    New(super::pack_write::NewCommand),
+    /// Find every mistake of a pack's files, each with its line, what is wrong and what would be right.
+    ///
+    /// Ends with 1 when there is an error, and 2 when there is no such pack.
+    Check(super::pack_write::CheckCommand),
+    /// Watch the folder of a pack: show mistakes and judge what was touched whenever a file is saved, and
+    /// the plan of each request typed at the prompt.
+    Dev(super::pack_dev::DevCommand),
+    /// Print the JSON Schemas of the files of a pack, for editors.
+    Schema(super::pack_write::SchemaCommand),
+    /// Make tools of what others have described.
+    #[command(subcommand)]
+    Import(super::pack_import::ImportCommand),
+    /// Make one archive of a folder; the same files always give the same bytes.
+    ///
+    /// Ends with 1 when the pack has mistakes.
+    Build(super::pack_seal::BuildCommand),
+    /// Make a key that signs packs, and print its public half.
+    Key(super::pack_seal::KeyCommand),
+    /// Sign an archive.
+    Sign(super::pack_seal::SignCommand),
+    /// Check every byte of an archive and its signature, and say what the pack asks for.
+    ///
+    /// Ends with 2 when it is refused, or not signed by a key that `--trust` names.
+    Verify(super::pack_seal::VerifyCommand),
+    #[command(flatten)]
+    Held(super::pack_install::HeldCommand),
     /// List the packs and what each holds.
     List,
     /// Judge a pack by its own vectors, laws, policy, questions, answers and cases.
@@ -113,6 +143,10 @@ impl Part {
 
 /// Runs a `pack` command.
 pub(super) async fn pack(config: &Config, command: PackCommand) -> Result<(), CliError> {
+    let command = match command {
+        PackCommand::Held(command) => return super::pack_install::held(config, command).await,
+        other => other,
+    };
     let planner = config.planner.clone();
     let runs = match &command {
         PackCommand::Synth(command) => super::synth::runs(config, command).await?,
@@ -122,6 +156,17 @@ pub(super) async fn pack(config: &Config, command: PackCommand) -> Result<(), Cl
     let done = tokio::task::spawn_blocking(move || match command {
         PackCommand::Eval(command) => super::eval::eval(planner.as_deref(), &command),
         PackCommand::Synth(command) => super::synth::synth(&command, &runs),
+        PackCommand::New(command) => super::pack_write::new(command),
+        PackCommand::Check(command) => super::pack_write::check_pack(&command),
+        PackCommand::Dev(command) => super::pack_dev::dev(planner.as_deref(), &command),
+        PackCommand::Schema(command) => super::pack_write::schemas(&command),
+        PackCommand::Import(command) => super::pack_import::run(&command),
+        PackCommand::Build(command) => super::pack_seal::build_pack(&command),
+        PackCommand::Key(command) => super::pack_seal::key(&command),
+        PackCommand::Sign(command) => super::pack_seal::sign_pack(&command),
+        PackCommand::Verify(command) => super::pack_seal::verify(&command),
+        // Those of a joint venture were run above.
+        PackCommand::Held(_) => Ok(()),
         PackCommand::List => list(),
         PackCommand::Test(command) => test(&command),
         PackCommand::Demo { name, out, seed } => demo(&name, &out, seed),

@@ -24,6 +24,7 @@ use crate::jobs::{self, Rules, Worker};
 use crate::models::{Models, shadow};
 use crate::ops;
 use crate::outcomes::signing::seal_plain;
+use crate::packs::Packs;
 use crate::state::AppState;
 use crate::store::Store;
 use crate::vault::Vault;
@@ -63,7 +64,10 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
     let models = Models::open(config).map_err(CliError::Planner)?;
     models.sweep();
     let (tell_shadow, planned) = shadow::channel();
-    let agents = Agents::shipped(models).map_err(CliError::Pack)?.with_shadow(tell_shadow);
+    let egress = Egress::default();
+    let packs = Packs::new(&config.data_folder(), egress.clone(), Arc::clone(&vault));
+    let agents = Agents::shipped(models).map_err(CliError::Pack)?;
+    let agents = agents.with_shadow(tell_shadow).with_packs(packs);
     let agents = Arc::new(agents);
     say(format_args!("Tessera listens on http://{at}"))?;
     match &config.database_url {
@@ -98,7 +102,6 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
     let models = Arc::clone(agents.models());
     let mut terminate = signal(SignalKind::terminate())?;
     let late = overdue(stopped.clone());
-    let egress = Egress::default();
     let sender = Sender::new(store.clone(), egress.clone(), Arc::clone(&vault), Options::default());
     let sender = tokio::spawn(sender.work(stopped.clone()));
     let state = AppState { store: store.clone(), agents, egress, vault, access, stopped };

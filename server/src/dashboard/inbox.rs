@@ -63,7 +63,8 @@ struct LinkPage {
 /// Builds the form of an approval with the request behind it and who agreed so far.
 async fn ask_of(state: &AppState, tx: &mut TenantTx, approval: &Approval) -> Result<Ask, Problem> {
     let pack = tx.tenant().await?.pack;
-    let tools = Tools::of(state.agents.get(&pack).map(|agent| agent.pack().as_ref()));
+    let agent = state.agents.get(&pack);
+    let tools = Tools::of(agent.as_ref().map(|agent| agent.pack().as_ref()));
     // A rule that was added since holds as well.
     let needed = tx.approvers_needed(&approval.tool, &approval.arguments).await?;
     let approval = &Approval { needed: approval.needed.max(needed), ..approval.clone() };

@@ -376,7 +376,8 @@ async fn live_part(
     let view = RunView::of(&row, &tx.events(run, 0).await?);
     let pending = tx.approvals(true).await?;
     let approval = pending.iter().find(|approval| approval.run_id == run);
-    let tools = Tools::of(state.agents.get(&row.pack).map(|agent| agent.pack().as_ref()));
+    let agent = state.agents.get(&row.pack);
+    let tools = Tools::of(agent.as_ref().map(|agent| agent.pack().as_ref()));
     let mut live = LivePart::of(slug, csrf, &view, row.status.is_final(), approval, tools);
     live.verdict = training::part(tx, &view, row.status).await?;
     Ok((view, live))

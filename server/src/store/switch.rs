@@ -153,7 +153,7 @@ impl TenantTx {
              where off order by scope limit 1",
         )
         .bind(self.tenant)
-        .bind(pack)
+        .bind(crate::packs::id_of(pack))
         .bind(tool)
         .fetch_optional(&mut *self.tx)
         .await?;

@@ -320,7 +320,9 @@ impl TenantTx {
              select 'webhook_source', source_id, sealed from webhook_source where tenant_id = $1
              union all
              select 'signing_key', key_id, sealed from signing_key
-             where tenant_id = $1 and sealed is not null",
+             where tenant_id = $1 and sealed is not null
+             union all
+             select 'pack_setting', setting_id, sealed from pack_setting where tenant_id = $1",
         )
         .bind(self.tenant)
         .fetch_all(&mut *self.tx)
@@ -343,6 +345,9 @@ impl TenantTx {
             }
             "signing_key" => {
                 "update signing_key set sealed = $3 where tenant_id = $1 and key_id = $2"
+            }
+            "pack_setting" => {
+                "update pack_setting set sealed = $3 where tenant_id = $1 and setting_id = $2"
             }
             _ => "update webhook_secret set sealed = $3 where tenant_id = $1 and secret_id = $2",
         };

@@ -80,7 +80,12 @@ pub async fn reseal(tx: &mut TenantTx, vault: &Vault) -> Result<usize, ResealErr
         if vault.is_current(&sealed) {
             continue;
         }
-        let known = [TABLE, super::sources::TABLE, crate::outcomes::signing::TABLE];
+        let known = [
+            TABLE,
+            super::sources::TABLE,
+            crate::outcomes::signing::TABLE,
+            crate::packs::settings::TABLE,
+        ];
         let table = known.into_iter().find(|one| *one == table).unwrap_or(TABLE);
         let place = Place { tenant, table, row };
         let plain = vault.unseal(&place, &sealed)?;

@@ -86,6 +86,7 @@ mod tests {
         let context = ToolContext {
             datasets: &datasets,
             effects: &effects,
+            systems: &crate::port::NoSystems,
             now: "2026-11-24T00:00:00Z".parse().unwrap(),
             approval: Some(&approval),
             limits: &limits,
@@ -107,6 +108,7 @@ mod tests {
         let context = ToolContext {
             datasets: &datasets,
             effects: &effects,
+            systems: &crate::port::NoSystems,
             now: "2026-11-24T00:00:00Z".parse().unwrap(),
             approval: None,
             limits: &limits,

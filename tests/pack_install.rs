@@ -174,7 +174,7 @@ async fn a_pack_is_let_in_asked_upgraded_and_rolled_back_and_its_secret_is_nowhe
     let base = format!("http://{}", server.address);
     let client = Client { http: reqwest::Client::new(), base, key: key_of(&desk, "shop") };
     let run = ask(&client, "Look up order A-1042.").await;
-    assert_eq!(run["status"], "answered", "{run:#}");
+    assert_eq!(run["status"], "done", "{run:#}");
     assert!(run["answer"].as_str().unwrap().contains("129.90"), "{run:#}");
     let heard = service.heard().join("\n");
     assert!(heard.starts_with("GET /orders/A-1042 "), "{heard}");

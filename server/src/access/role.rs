@@ -11,6 +11,7 @@ pub const SCOPES: &[&str] = &[
     "data:write",
     "models:write",
     "control:write",
+    "webhooks:write",
     "access:read",
     "access:write",
 ];

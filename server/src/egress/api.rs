@@ -16,7 +16,7 @@ use crate::state::AppState;
 use crate::store::TenantTx;
 
 /// Scope that changes what is reached.
-const SCOPE: &str = "data:write";
+const SCOPE: &str = "webhooks:write";
 
 /// Returns the routes.
 pub fn routes() -> Router<AppState> {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use agents::pack::Pack;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Gated, ModelError, Models, blocking};
@@ -49,6 +50,8 @@ pub async fn promote(
     tx.set_model_state(id, ModelState::Live).await?;
     tx.add_promotion(Some(id), false, by).await?;
     let model = tx.model(id).await?;
+    let told = told(Some(&model), models.default_planner().digest(), by);
+    tx.publish("model.promoted", &id.to_string(), &told).await?;
     tx.commit().await?;
     Ok(model)
 }
@@ -92,6 +95,9 @@ pub async fn rollback(
         Some(id) => Some(tx.model(id).await?),
         None => None,
     };
+    let told = told(model.as_ref(), models.default_planner().digest(), by);
+    let subject = target.map_or_else(|| "default".to_owned(), |id| id.to_string());
+    tx.publish("model.rolled_back", &subject, &told).await?;
     tx.commit().await?;
     Ok(model)
 }
@@ -133,6 +139,14 @@ pub async fn shadow(
 async fn load(models: &Arc<Models>, model: &Model) -> Result<(), ModelError> {
     let (models, digest) = (Arc::clone(models), model.digest.clone());
     blocking(move || models.planner(&digest).map(drop)).await
+}
+
+/// Returns what is told of the planner that plans from now on: a registered one, or the program's own.
+fn told(model: Option<&Model>, own: &str, by: &str) -> Value {
+    json!({
+        "object": "planner", "id": model.map(|model| model.id), "label": model.map(|model| &model.label),
+        "sha256": model.map_or(own, |model| &model.digest), "by": by,
+    })
 }
 
 async fn retire_live(tx: &mut TenantTx) -> Result<(), StoreError> {

@@ -113,6 +113,15 @@ pub struct Budget {
     pub at: Timestamp,
 }
 
+/// What a budget was charged with for what belongs to no run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    budget: Uuid,
+    span: String,
+    resource: Resource,
+    amount: i64,
+}
+
 /// A step that a budget does not allow.
 #[derive(Debug, Clone)]
 pub struct Exceeded {
@@ -221,7 +230,7 @@ impl TenantTx {
     /// # Errors
     /// [`StoreError::Database`].
     pub async fn set_budget(&mut self, new: &NewBudget, by: &str) -> Result<Uuid, StoreError> {
-        let id = sqlx::query_scalar(
+        let id: Uuid = sqlx::query_scalar(
             "insert into budget (tenant_id, budget_id, agent, resource, period, most, set_by)
              values ($1, $2, $3, $4, $5, $6, $7)
              on conflict (tenant_id, agent, resource, period)
@@ -236,6 +245,15 @@ impl TenantTx {
         .bind(new.most)
         .bind(by)
         .fetch_one(&mut *self.tx)
+        .await?;
+        // A new limit may be used up anew, and is then told anew.
+        sqlx::query(
+            "update budget_spend set told_at = null
+             where tenant_id = $1 and budget_id = $2 and told_at is not null",
+        )
+        .bind(self.tenant)
+        .bind(id)
+        .execute(&mut *self.tx)
         .await?;
         let detail = json!({
             "budget": id, "agent": new.agent, "resource": new.resource.name(),
@@ -374,6 +392,7 @@ impl TenantTx {
             }
             self.settle(run, (step, tool), Amounts::default()).await?;
             let gone = budget.used + budget.reserved;
+            self.tell_exhausted(&span, &budget).await?;
             return Ok(Some(Exceeded { rule: budget.rule, gone, asked }));
         }
         Ok(None)
@@ -472,6 +491,95 @@ impl TenantTx {
             .bind(&span)
             .bind(amount)
             .bind(used)
+            .execute(&mut *self.tx)
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Charges the budgets of a day and in total for what belongs to no run, before it is used, or says
+    /// which one does not allow it; then nothing is charged. [`TenantTx::correct`] replaces it by what was
+    /// used.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn charge(
+        &mut self,
+        agent: &str,
+        expected: Amounts,
+    ) -> Result<Result<Vec<Charge>, Exceeded>, StoreError> {
+        let budgets = self.budgets_of(Some(agent), None).await?;
+        let prices = self.prices_for(&budgets).await?;
+        let mut charges: Vec<Charge> = Vec::new();
+        for (span, budget) in budgets.into_iter().filter(|(_, b)| b.rule.period != Period::Run) {
+            let asked = amount_of(budget.rule.resource, &prices, None, expected);
+            let charged = sqlx::query(
+                "insert into budget_spend (tenant_id, budget_id, span, used)
+                 select $1::uuid, $2::uuid, $3::text, $4::bigint where $4::bigint <= $5::bigint
+                 on conflict (tenant_id, budget_id, span) do update
+                 set used = budget_spend.used + $4::bigint
+                 where budget_spend.used + budget_spend.reserved + $4::bigint <= $5::bigint",
+            )
+            .bind(self.tenant)
+            .bind(budget.id)
+            .bind(&span)
+            .bind(asked)
+            .bind(budget.rule.most)
+            .execute(&mut *self.tx)
+            .await?;
+            if charged.rows_affected() == 0 {
+                self.correct(&charges, Amounts::default()).await?;
+                self.tell_exhausted(&span, &budget).await?;
+                let gone = budget.used + budget.reserved;
+                return Ok(Err(Exceeded { rule: budget.rule, gone, asked }));
+            }
+            let resource = budget.rule.resource;
+            charges.push(Charge { budget: budget.id, span, resource, amount: asked });
+        }
+        Ok(Ok(charges))
+    }
+
+    /// Tells the endpoints once in each span that a budget allows nothing more.
+    async fn tell_exhausted(&mut self, span: &str, budget: &Budget) -> Result<(), StoreError> {
+        let first = sqlx::query(
+            "insert into budget_spend (tenant_id, budget_id, span, told_at) values ($1, $2, $3, now())
+             on conflict (tenant_id, budget_id, span) do update set told_at = now()
+             where budget_spend.told_at is null",
+        )
+        .bind(self.tenant)
+        .bind(budget.id)
+        .bind(span)
+        .execute(&mut *self.tx)
+        .await?;
+        if first.rows_affected() == 0 {
+            return Ok(());
+        }
+        let rule = &budget.rule;
+        let told = json!({
+            "object": "budget", "id": budget.id, "agent": rule.agent, "resource": rule.resource.name(),
+            "period": rule.period.name(), "span": span, "limit": rule.most,
+            "used": budget.used, "reserved": budget.reserved,
+        });
+        self.publish("budget.exhausted", &budget.id.to_string(), &told).await.map(drop)
+    }
+
+    /// Replaces what was charged by what was used.
+    ///
+    /// # Errors
+    /// [`StoreError::Database`].
+    pub async fn correct(&mut self, charges: &[Charge], used: Amounts) -> Result<(), StoreError> {
+        let money = charges.iter().any(|charge| charge.resource == Resource::Money);
+        let prices = if money { self.prices().await? } else { Vec::new() };
+        for charge in charges {
+            let used = amount_of(charge.resource, &prices, None, used);
+            sqlx::query(
+                "update budget_spend set used = greatest(0, used + $4)
+                 where tenant_id = $1 and budget_id = $2 and span = $3",
+            )
+            .bind(self.tenant)
+            .bind(charge.budget)
+            .bind(&charge.span)
+            .bind(used - charge.amount)
             .execute(&mut *self.tx)
             .await?;
         }

@@ -18,7 +18,7 @@ use crate::error::Problem;
 use crate::store::{EVENT_TYPES, EndpointSettings};
 
 /// Scope that changes webhooks.
-pub const SCOPE: &str = "data:write";
+pub const SCOPE: &str = "webhooks:write";
 
 /// Longest description, bytes.
 const MAX_DESCRIPTION: usize = 500;

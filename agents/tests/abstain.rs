@@ -40,7 +40,13 @@ impl Planner for Script {
         }
         assert!(jsonschema::validator_for(schema).unwrap().is_valid(&self.step), "{}", self.step);
         let text = self.step.to_string();
-        Ok(Words { text, confidence: self.score, prompt_tokens: 10, decoded_tokens: 2 })
+        Ok(Words {
+            text,
+            confidence: self.score,
+            prompt_tokens: 10,
+            decoded_tokens: 2,
+            ..Words::default()
+        })
     }
 
     fn version(&self) -> &str {

@@ -32,7 +32,13 @@ impl Planner for Classified {
             .collect();
         let text = json!({ "step": open[0], "with": {} }).to_string();
         self.seen.lock().unwrap().push((prompt.clone(), open));
-        Ok(Words { text, confidence: 0.99, prompt_tokens: 9, decoded_tokens: 1 })
+        Ok(Words {
+            text,
+            confidence: 0.99,
+            prompt_tokens: 9,
+            decoded_tokens: 1,
+            ..Words::default()
+        })
     }
 
     fn version(&self) -> &str {

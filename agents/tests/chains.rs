@@ -37,7 +37,13 @@ impl Planner for Script {
         let validator = jsonschema::validator_for(schema).unwrap();
         let step: Value = serde_json::from_str(&text).unwrap();
         assert!(validator.is_valid(&step), "the grammar does not offer {step}");
-        Ok(Words { text, confidence: 0.9, prompt_tokens: 10, decoded_tokens: 2 })
+        Ok(Words {
+            text,
+            confidence: 0.9,
+            prompt_tokens: 10,
+            decoded_tokens: 2,
+            ..Words::default()
+        })
     }
 
     fn version(&self) -> &str {

@@ -23,7 +23,7 @@ impl Planner for Told {
     fn complete(&self, _: &Prompt, schema: &Value) -> Result<Words, PlanError> {
         *self.schema.lock().unwrap() = schema["anyOf"][0]["properties"]["with"].clone();
         let text = json!({ "step": self.tool, "with": self.says }).to_string();
-        Ok(Words { text, confidence: 0.9, prompt_tokens: 1, decoded_tokens: 1 })
+        Ok(Words { text, confidence: 0.9, prompt_tokens: 1, decoded_tokens: 1, ..Words::default() })
     }
 
     fn version(&self) -> &str {

@@ -12,6 +12,8 @@ mod card;
 mod confidence;
 pub mod field;
 mod fill;
+pub mod functions;
+pub mod given;
 mod lead;
 mod planner;
 mod planning;

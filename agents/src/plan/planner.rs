@@ -53,13 +53,21 @@ pub struct Words {
     pub confidence: f32,
     /// Tokens of the prompt, of the longest one where there were several steps.
     pub prompt_tokens: usize,
+    /// Of these, tokens that an earlier prompt had run already.
+    pub cached_tokens: usize,
     /// Tokens that it chose; those that the schema forces are not counted.
     pub decoded_tokens: usize,
 }
 
 impl Default for Words {
     fn default() -> Self {
-        Self { text: String::new(), confidence: 1.0, prompt_tokens: 0, decoded_tokens: 0 }
+        Self {
+            text: String::new(),
+            confidence: 1.0,
+            prompt_tokens: 0,
+            cached_tokens: 0,
+            decoded_tokens: 0,
+        }
     }
 }
 
@@ -76,7 +84,9 @@ impl Words {
         }
         self.text.push_str(&next.text);
         self.confidence = self.confidence.min(next.confidence);
-        self.prompt_tokens = next.prompt_tokens.max(self.prompt_tokens);
+        if next.prompt_tokens > self.prompt_tokens {
+            (self.prompt_tokens, self.cached_tokens) = (next.prompt_tokens, next.cached_tokens);
+        }
         self.decoded_tokens += next.decoded_tokens;
     }
 }
@@ -186,6 +196,7 @@ impl Planner for EnginePlanner {
             text: done.text,
             confidence: done.least_probability,
             prompt_tokens: done.usage.prompt_tokens,
+            cached_tokens: done.usage.cached_tokens,
             decoded_tokens: done.usage.decoded_tokens,
         })
     }

@@ -37,7 +37,7 @@ pub const SHORTLIST: usize = 4;
 pub const PROMPT_VERSION: u32 = 2;
 
 /// Most calls of one plan.
-const MAX_CALLS: usize = 6;
+pub(super) const MAX_CALLS: usize = 6;
 
 /// Special token before what an earlier call of the plan will give.
 pub(super) const RESULT: &str = "result";
@@ -214,6 +214,16 @@ impl Planning {
         };
         let larger = self.larger.as_ref().map(stoppable);
         self.with_planner(stoppable(&self.planner)).with_larger(larger)
+    }
+
+    /// Returns the pack.
+    pub(super) fn pack(&self) -> &Pack {
+        &self.pack
+    }
+
+    /// Returns what planning was prepared with.
+    pub(super) fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// Returns the planner.
@@ -554,6 +564,6 @@ fn cards_of<'c>(asked: Option<&'c Asked>, cards: &[&'c Card]) -> Option<(&'c str
 }
 
 /// Returns the tenant's day.
-fn today(locale: &Locale, now: Timestamp) -> Date {
+pub(super) fn today(locale: &Locale, now: Timestamp) -> Date {
     now.to_zoned_datetime(TimeZone::get(&locale.timezone).unwrap_or(TimeZone::UTC)).date()
 }

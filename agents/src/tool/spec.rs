@@ -193,6 +193,15 @@ impl ToolSpec {
         names
     }
 
+    /// Compiles the input schema, which a caller may have sent.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn compiles(&self) -> Result<(), String> {
+        let compiled = self.input.get_or_init(|| compile(&self.input_schema));
+        compiled.as_ref().map(drop).map_err(Clone::clone)
+    }
+
     /// Returns the version of the contract: the first 16 hexadecimal digits of the SHA-256 of what a
     /// caller may rely on, as canonical JSON (RFC 8785). An approval is bound to it.
     pub fn version(&self) -> String {

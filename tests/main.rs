@@ -6,6 +6,7 @@
     reason = "a test may stop at the first surprise"
 )]
 
+mod a2a;
 mod access;
 mod api;
 mod approvals;
@@ -13,13 +14,18 @@ mod ask;
 mod audit;
 mod backup;
 mod canary;
+mod compatible;
+mod completions;
+mod config;
 mod control;
 mod dashboard;
 mod datasets;
+mod deploy;
 mod egress;
 mod faults;
 mod inbound;
 mod jobs;
+mod mcp;
 mod models;
 mod operations;
 mod outcomes;
@@ -33,6 +39,8 @@ mod signing;
 mod startup;
 mod support;
 mod tenancy;
+mod traces;
+mod upgrade;
 mod walls;
 mod webhook_pages;
 mod webhooks;

@@ -8,10 +8,10 @@ use server::dataset::{Job, Upload, import};
 use server::postgres::{Cluster, checked_folder};
 use server::store::{
     Address, Amounts, ApprovalRule, Attempt, Busy, EndpointSecret, EndpointSettings, Judgement,
-    NewApproval, NewBudget, NewEffect, NewInbound, NewKey, NewMember, NewModel, NewRun,
-    NewSchedule, NewSource, NewTenant, Noted, POLICY, PackRelease, PackSetting, Period, Place,
-    ROUTING, Resource, RunId, RunSource, Settled, ShadowPlan, SignedInBy, StartOutcome, Store,
-    StoreError, SwitchScope, TenantId, TenantTx, Vote, hash_of,
+    NewApproval, NewBudget, NewCompletion, NewEffect, NewInbound, NewKey, NewMember, NewModel,
+    NewRun, NewSchedule, NewSource, NewTenant, Noted, POLICY, PackRelease, PackSetting, Period,
+    Place, ROUTING, Resource, RunId, RunSource, Settled, ShadowPlan, SignedInBy, StartOutcome,
+    Store, StoreError, SwitchScope, TenantId, TenantTx, Vote, hash_of,
 };
 use server::vault::Vault;
 use sqlx::{Connection as _, PgConnection};
@@ -53,6 +53,7 @@ async fn tenant(store: &Store, slug: &str) -> TenantId {
     tx.judge_run(run, Judgement::Accepted, "", &calls, "seed").await.unwrap();
     seed_planner(&mut tx, run).await;
     tx.note_effort(run, 60, 0, "seed").await.unwrap();
+    seed_completion(&mut tx).await;
     let energy = agents::pack::shipped().unwrap().iter().find(|p| p.manifest.id == "energy");
     // The story of a demo fills every table of outcomes; of a randomised one, also that of units.
     let manifest = &energy.unwrap().manifest;
@@ -98,6 +99,22 @@ async fn seed_pack(tx: &mut TenantTx) {
     let row = uuid::Uuid::from_u128(7);
     let setting = PackSetting { setting: "token".to_owned(), row, sealed: vec![1, 2, 3] };
     tx.put_pack_setting("desk", &setting, "seed").await.unwrap();
+}
+
+async fn seed_completion(tx: &mut TenantTx) {
+    let kept = serde_json::json!({"response": {}, "messages": [], "items": []});
+    let new = NewCompletion {
+        id: uuid::Uuid::now_v7(),
+        kind: "response",
+        model: "planner",
+        by: "seed",
+        prompt_tokens: 1,
+        cached_tokens: 0,
+        decoded_tokens: 1,
+        ms: 1,
+        kept: Some(&kept),
+    };
+    tx.add_completion(&new).await.unwrap();
 }
 
 async fn seed_control(tx: &mut TenantTx, run: RunId) {

@@ -165,6 +165,9 @@ async fn a_key_without_scopes_is_refused_everywhere(world: &World, router: &Rout
 /// Every field that any form has, so that only the token or the right is missing.
 const FIELDS: &str = "request=x&decision=approve&reason=&verdict=accepted&source=api&level=none&do=invite&role=owner&login=x&label=x&current=x&password=x&again=x&id=x&version=1&on=true&minutes=1&what=jv&off=true&why=x&item=x&name=x&cron=x&change=on&compute=1&wage=1&remote=x&prompt=1&decoded=1&observations=x&answer=x&url=x&outcome=happened&found=x&kind=standard&verifier=standard&template=x&mapping=x&index=0&call=0&amount=1";
 
+/// Routes beside the API's own that take a key and no cookie.
+const BY_KEY: [&str; 2] = ["/mcp", "/a2a"];
+
 /// Forms of people who are not signed in yet, and so have no token.
 const WITHOUT_SESSION: [&str; 3] = ["/login", "/join", "/decide/{token}"];
 
@@ -173,7 +176,8 @@ async fn every_form_of_another_site_is_refused(world: &World, router: &Router) {
     let form = ("content-type", "application/x-www-form-urlencoded");
     let (mut tried, mut wrongly) = (0, Vec::new());
     for (method, route, path) in filled(router, "/", "one") {
-        if route.path.starts_with("/v1/") || matches!(method.as_str(), "GET" | "HEAD") {
+        let by_key = route.path.starts_with("/v1/") || BY_KEY.contains(&route.path.as_str());
+        if by_key || matches!(method.as_str(), "GET" | "HEAD") {
             continue;
         }
         tried += 1;

@@ -14,6 +14,7 @@ use crate::host::{Host, Taken};
 use crate::jobs::{Entry, Step, Stepper};
 use crate::models::shadow::Planned;
 use crate::models::{ModelError, Models};
+use crate::ops::traces::Ended;
 use crate::packs::systems::Systems;
 use crate::packs::{Packs, id_of};
 use crate::store::{NewRun, RunId, RunSource, Tenant};
@@ -25,6 +26,7 @@ pub struct Agents {
     models: Arc<Models>,
     packs: Option<Packs>,
     shadow: Option<mpsc::Sender<Planned>>,
+    traces: Option<mpsc::Sender<Ended>>,
 }
 
 impl Agents {
@@ -41,7 +43,7 @@ impl Agents {
             Ok((pack.manifest.id.clone(), Arc::new(agent)))
         });
         let by_pack = agents.collect::<Result<_, String>>()?;
-        Ok(Self { by_pack, models: Arc::new(models), packs: None, shadow: None })
+        Ok(Self { by_pack, models: Arc::new(models), packs: None, shadow: None, traces: None })
     }
 
     /// Tells the shadow of each run that was planned.
@@ -54,6 +56,12 @@ impl Agents {
     #[must_use]
     pub fn with_packs(self, packs: Packs) -> Self {
         Self { packs: Some(packs), ..self }
+    }
+
+    /// Tells of each run that ended.
+    #[must_use]
+    pub fn with_traces(self, traces: mpsc::Sender<Ended>) -> Self {
+        Self { traces: Some(traces), ..self }
     }
 
     /// Returns the planners.
@@ -206,6 +214,14 @@ impl Stepper for Agents {
             }
             Next::Wait { .. } => Step::Wait,
             Next::Done => Step::Done,
+        }
+    }
+
+    fn ended(&self, tenant: &Tenant, run: RunId) {
+        if let Some(traces) = &self.traces
+            && traces.try_send((tenant.id, run)).is_err()
+        {
+            tracing::warn!(%run, "the trace of a run was not told: too many wait");
         }
     }
 

@@ -17,7 +17,7 @@ use crate::auth::Key;
 use crate::control::checked_name;
 use crate::error::Problem;
 use crate::fault;
-use crate::input::{Body, Params, checked, idempotency_key, wrong_method};
+use crate::input::{Body, Params, checked, idempotency_key, traceparent, wrong_method};
 use crate::live;
 use crate::packs::id_of;
 use crate::state::AppState;
@@ -157,6 +157,9 @@ async fn create(
         new.lang = lang.name().to_owned();
         new.first["lang"] = json!(lang.name());
     }
+    if let Some(parent) = traceparent(&headers) {
+        new.first["traceparent"] = json!(parent);
+    }
     if let Some(name) = body.thread {
         checked_name(&name, "thread")?;
         new.thread = Some(Thread { name, busy: body.busy });
@@ -175,7 +178,7 @@ async fn create(
 }
 
 /// Waits up to `seconds` for the run to rest, or for the server to stop, and returns it.
-async fn settled(
+pub(crate) async fn settled(
     state: &AppState,
     tenant: TenantId,
     run: RunId,

@@ -1,4 +1,7 @@
-//! Where the server keeps its data and listens: flags win over the environment, which wins over defaults.
+//! Where the server keeps its data and listens: flags win over the environment, which wins over the file
+//! of settings, which wins over defaults.
+
+mod file;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,9 +11,14 @@ use clap::Args;
 
 use crate::vault::{Vault, VaultError};
 
+pub use file::{File, LogFormat, USUAL};
+
 /// Settings of a start.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
+    /// File of settings; `/etc/tessera/tessera.toml` where there is one.
+    #[arg(long, env = "TESSERA_CONFIG", global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Folder for the database, logs and local keys.
     #[arg(long, env = "TESSERA_DATA", global = true, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -97,6 +105,31 @@ pub struct Config {
     /// Address and port of a listener of the operators' own for `/metrics` and health.
     #[arg(long, env = "TESSERA_METRICS", global = true, value_name = "ADDRESS:PORT")]
     pub metrics: Option<SocketAddr>,
+    /// Which lines are logged, such as `info,sqlx=warn` or `server=debug,warn`.
+    #[arg(
+        long,
+        env = "TESSERA_LOG",
+        global = true,
+        value_name = "FILTER",
+        default_value = "info,sqlx=warn"
+    )]
+    pub log: String,
+    /// Form of the log; `text` on a terminal, else `json`.
+    #[arg(long, env = "TESSERA_LOG_FORMAT", global = true, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// Collector of OpenTelemetry, which takes the traces of runs over HTTP at `/v1/traces` below it.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", global = true, value_name = "URL")]
+    pub otlp: Option<String>,
+    /// Headers for the collector, such as `authorization=Bearer KEY`, parted by commas.
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_HEADERS",
+        global = true,
+        hide_env_values = true,
+        value_name = "NAME=VALUE",
+        default_value = ""
+    )]
+    pub otlp_headers: String,
     /// Postgres to use instead of a private one.
     #[arg(long, env = "DATABASE_URL", global = true, hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,

@@ -7,7 +7,7 @@
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::store::StoreError;
 
@@ -130,20 +130,30 @@ impl From<StoreError> for Problem {
     }
 }
 
+impl Problem {
+    /// Returns it as clients of OpenAI's API read an error.
+    pub fn as_error(&self) -> Value {
+        json!({"message": self.detail, "type": self.kind(), "code": self.code, "param": null})
+    }
+
+    /// Tells whether the same call would fail again however often it is sent.
+    fn stays(&self) -> bool {
+        self.status == 409 || matches!(self.code, "budget_exceeded" | "run_timeout" | "run_failed")
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-        let error = json!({
-            "message": self.detail, "type": self.kind(), "code": self.code, "param": null,
-        });
+        let error = self.as_error();
         let body = json!({
             "status": self.status, "code": self.code, "title": self.title, "detail": self.detail,
             "error": error,
         });
         let mut response = (status, kind, Json(body)).into_response();
-        if status == StatusCode::CONFLICT {
-            // Clients made for OpenAI's API send a conflict again by themselves; this one stays.
+        if self.stays() {
+            // Clients made for OpenAI's API send a conflict or a failure again by themselves.
             let never = header::HeaderValue::from_static("false");
             response.headers_mut().insert("x-should-retry", never);
         }

@@ -19,8 +19,8 @@ use crate::error::Problem;
 use crate::input::wrong_method;
 use crate::state::AppState;
 use crate::{
-    access, api, approvals, audit, control, dashboard, dataset, egress, models, openapi, ops,
-    outcomes, settings, training, webhooks,
+    a2a, access, api, approvals, audit, completions, control, dashboard, dataset, egress, mcp,
+    models, openapi, ops, outcomes, settings, training, webhooks,
 };
 
 /// Largest body that is read, bytes. A larger one is answered with 413 and not read on.
@@ -40,6 +40,9 @@ pub fn router(state: AppState) -> Router {
         .merge(ops::routes())
         .merge(api::routes())
         .merge(access::api::routes().method_not_allowed_fallback(wrong_method))
+        .merge(completions::routes())
+        .merge(mcp::routes(&state))
+        .merge(a2a::routes())
         .merge(dataset::api::routes().method_not_allowed_fallback(wrong_method))
         .merge(training::routes().method_not_allowed_fallback(wrong_method))
         .merge(models::api::routes().method_not_allowed_fallback(wrong_method))

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Problem;
 use crate::http::MAX_BODY;
+use crate::ops::traces::Parent;
 
 /// Longest request of a run, bytes of UTF-8.
 pub const MAX_REQUEST: usize = agents::run::MAX_REQUEST_BYTES;
@@ -129,6 +130,12 @@ pub fn storable(text: &str, what: &str) -> Result<(), Problem> {
         return Err(Problem::invalid("invalid_text", detail));
     }
     Ok(())
+}
+
+/// Returns the caller's place in a trace of its own, where it states one that reads.
+pub fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    Parent::of(text).map(|_| text)
 }
 
 /// Returns the idempotency key of a call. One that cannot be kept is refused: to ignore it would

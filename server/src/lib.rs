@@ -4,6 +4,7 @@
 //! database; [`store`] holds every row of every tenant behind one door; [`host`] gives tools their
 //! tenant's data and nobody else's; [`jobs`] drives the runs.
 
+mod a2a;
 pub mod access;
 pub mod agent;
 pub mod api;
@@ -11,6 +12,7 @@ pub mod approvals;
 pub mod audit;
 pub mod auth;
 pub mod cli;
+mod completions;
 pub mod config;
 pub mod connector;
 pub mod control;
@@ -24,6 +26,7 @@ pub mod http;
 pub mod input;
 pub mod jobs;
 pub mod live;
+mod mcp;
 pub mod models;
 pub mod openapi;
 pub mod ops;

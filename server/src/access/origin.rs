@@ -60,6 +60,13 @@ impl Origin {
         self.public.as_deref()
     }
 
+    /// Returns the address under which a caller reaches the server, without a slash at the end.
+    pub fn base(&self, headers: &HeaderMap) -> String {
+        let host =
+            headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        self.public().map_or_else(|| format!("http://{host}"), str::to_owned)
+    }
+
     /// Tells whether browsers reach the server over TLS.
     pub fn is_secure(&self) -> bool {
         self.public.as_deref().is_some_and(|public| public.starts_with("https://"))

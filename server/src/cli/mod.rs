@@ -8,6 +8,7 @@ mod admin;
 mod ask;
 mod audit;
 mod backup;
+mod config;
 mod consent;
 mod control;
 mod dataset;
@@ -32,14 +33,14 @@ mod webhook;
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use thiserror::Error;
 
-use crate::config::Config;
+use crate::config::{Config, File, USUAL};
 use crate::dataset::ImportError;
 use crate::error::Problem;
 use crate::models::ModelError;
@@ -61,6 +62,9 @@ struct Cli {
 enum Command {
     /// Start the server (the default).
     Serve,
+    /// Check or describe the file of settings.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// List or make joint ventures.
     #[command(subcommand)]
     Tenant(admin::TenantCommand),
@@ -222,7 +226,12 @@ impl CliError {
 
 /// Runs a command line and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let file = match file_of(&arguments) {
+        Ok(file) => file,
+        Err(error) => return fail(&error),
+    };
+    let cli = match parsed(&file, arguments) {
         Ok(cli) => cli,
         Err(error) => {
             let code = if error.use_stderr() { 2 } else { 0 };
@@ -237,6 +246,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = runtime.block_on(async {
         match cli.command.unwrap_or(Command::Serve) {
             Command::Serve => serve::serve(&cli.config).await,
+            Command::Config(command) => config::config(&cli.config, command),
             Command::Tenant(command) => admin::tenant(&cli.config, command).await,
             Command::Key(command) => access::key(&cli.config, command).await,
             Command::Member(command) => access::member(&cli.config, command).await,
@@ -267,6 +277,35 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
+}
+
+/// Returns the file of settings that is in use: the one that is named, or the usual one if it is there.
+///
+/// The command line is read for its name alone; what is wrong with the rest is said when all is known.
+fn file_of(arguments: &[OsString]) -> Result<File, CliError> {
+    let matches = Cli::command().ignore_errors(true).try_get_matches_from(arguments);
+    let checks = |matches: &clap::ArgMatches| matches.subcommand_name() == Some("config");
+    let named = match &matches {
+        // A broken file is for these commands to judge.
+        Ok(matches) if checks(matches) => return Ok(File::default()),
+        Ok(matches) => matches.try_get_one::<PathBuf>("config").ok().flatten().cloned(),
+        Err(_) => None,
+    };
+    let usual = Path::new(USUAL);
+    match named {
+        Some(named) => File::read(&named).map_err(CliError::Input),
+        None if usual.exists() => File::read(usual).map_err(CliError::Input),
+        None => Ok(File::default()),
+    }
+}
+
+/// Reads a command line whose defaults are those of a file.
+fn parsed<T: Into<OsString> + Clone>(
+    file: &File,
+    arguments: impl IntoIterator<Item = T>,
+) -> Result<Cli, clap::Error> {
+    let matches = file.defaults(Cli::command()).try_get_matches_from(arguments)?;
+    Cli::from_arg_matches(&matches)
 }
 
 fn fail(error: &CliError) -> ExitCode {

@@ -23,6 +23,7 @@ use crate::http::router;
 use crate::jobs::{self, Rules, Worker};
 use crate::models::{Models, shadow};
 use crate::ops;
+use crate::ops::traces::Collector;
 use crate::outcomes::signing::seal_plain;
 use crate::packs::Packs;
 use crate::state::AppState;
@@ -35,7 +36,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// Serves until Ctrl-C or SIGTERM, then stops the database too.
 pub(super) async fn serve(config: &Config) -> Result<(), CliError> {
-    ops::logs::start();
+    ops::logs::start(&config.log, config.log_format);
     let address = format!("{}:{}", config.host, config.port);
     // The port is taken first: a second start must not touch the first one's database.
     let listener = TcpListener::bind(&address)
@@ -67,7 +68,14 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
     let egress = Egress::default();
     let packs = Packs::new(&config.data_folder(), egress.clone(), Arc::clone(&vault));
     let agents = Agents::shipped(models).map_err(CliError::Pack)?;
-    let agents = agents.with_shadow(tell_shadow).with_packs(packs);
+    let mut agents = agents.with_shadow(tell_shadow).with_packs(packs);
+    let collector = config.otlp.as_deref().filter(|base| !base.is_empty());
+    let collector = collector.map(|base| Collector::new(base, &config.otlp_headers)).transpose();
+    let (tell_ended, ended) = ops::traces::channel();
+    let collector = collector.map_err(CliError::Input)?;
+    if collector.is_some() {
+        agents = agents.with_traces(tell_ended);
+    }
     let agents = Arc::new(agents);
     say(format_args!("Tessera listens on http://{at}"))?;
     match &config.database_url {
@@ -98,6 +106,9 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
     workers.push(tokio::spawn(jobs::schedule::watch(store.clone(), stopped.clone())));
     let shadow = shadow::work(store.clone(), Arc::clone(&agents), planned, stopped.clone());
     let shadow = tokio::spawn(shadow);
+    let traces = collector.map(|collector| {
+        tokio::spawn(ops::traces::export(store.clone(), collector, ended, stopped.clone()))
+    });
     let retention = tokio::spawn(audit::retain(store.clone(), stopped.clone()));
     let models = Arc::clone(agents.models());
     let mut terminate = signal(SignalKind::terminate())?;
@@ -134,6 +145,9 @@ async fn run(config: &Config, store: &Store, listener: TcpListener) -> Result<()
         drop(shadow.await);
         drop(retention.await);
         drop(sender.await);
+        if let Some(traces) = traces {
+            drop(traces.await);
+        }
     };
     drop(tokio::time::timeout(DRAIN, rest).await);
     // A training ends after its step, a gate after its case; both note it.

@@ -123,6 +123,9 @@ impl Worker {
         }
         tx.commit().await?;
         driven.status = status;
+        if status.is_final() {
+            self.stepper.ended(&driven.tenant, lease.run);
+        }
         match entry.kind.as_str() {
             "plan.made" => {
                 fault::point("plan.written");

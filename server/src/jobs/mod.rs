@@ -77,6 +77,9 @@ pub trait Stepper: Send + Sync + 'static {
 
     /// Hears that a plan stands in the journal. Must return at once.
     fn planned(&self, _tenant: &Tenant, _run: RunId) {}
+
+    /// Hears that a run has ended. Must return at once.
+    fn ended(&self, _tenant: &Tenant, _run: RunId) {}
 }
 
 /// Who drives runs, and by which rules.

@@ -24,6 +24,10 @@ pub use operations::OPERATIONS;
 /// Schemas that operations name.
 const SCHEMAS: &str = include_str!("schemas.json");
 
+/// Schemas of what reading operations answer. Scalars that may be absent are said to be `null` at times;
+/// members may be added.
+const ANSWERS: &str = include_str!("answers.json");
+
 /// What is sent to an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
@@ -111,8 +115,9 @@ fn document() -> Value {
     }
     let webhooks: Map<String, Value> =
         EVENT_TYPES.iter().map(|(name, what)| ((*name).to_owned(), webhook(name, what))).collect();
-    // The file is part of the program and a test reads it.
-    let schemas: Value = serde_json::from_str(SCHEMAS).unwrap_or_default();
+    // The files are part of the program and a test reads them.
+    let mut schemas: Map<String, Value> = serde_json::from_str(SCHEMAS).unwrap_or_default();
+    schemas.extend(serde_json::from_str::<Map<String, Value>>(ANSWERS).unwrap_or_default());
     json!({
         "openapi": "3.1.1",
         "jsonSchemaDialect": "https://spec.openapis.org/oas/3.1/dialect/base",

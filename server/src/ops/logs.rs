@@ -7,15 +7,15 @@ use axum::http::Request;
 use tracing::{Span, info_span};
 use tracing_subscriber::EnvFilter;
 
-/// Starts to log. `TESSERA_LOG` filters (`info`, `server=debug,warn`), `TESSERA_LOG_FORMAT` is `json` or
-/// `text`.
-pub fn start() {
-    let filter = std::env::var("TESSERA_LOG").ok().filter(|text| !text.is_empty());
-    let filter = EnvFilter::new(filter.as_deref().unwrap_or("info,sqlx=warn"));
-    let json = match std::env::var("TESSERA_LOG_FORMAT").as_deref() {
-        Ok("text") => false,
-        Ok("json") => true,
-        _ => !std::io::stderr().is_terminal(),
+use super::traces::Parent;
+use crate::config::LogFormat;
+
+/// Starts to log what a filter lets through (`info`, `server=debug,warn`).
+pub fn start(filter: &str, format: Option<LogFormat>) {
+    let filter = EnvFilter::new(filter);
+    let json = match format {
+        Some(format) => format == LogFormat::Json,
+        None => !std::io::stderr().is_terminal(),
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second start, as in tests, keeps the first.
@@ -28,10 +28,12 @@ pub fn start() {
 
 /// Returns the span of a call: its request id, and its address without what it may hold in secret.
 pub fn span<B>(request: &Request<B>) -> Span {
-    let id = request.headers().get("x-request-id").and_then(|value| value.to_str().ok());
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let parent = header("traceparent").and_then(Parent::of);
     info_span!(
         "request",
-        request_id = id.unwrap_or_default(),
+        request_id = header("x-request-id").unwrap_or_default(),
+        trace_id = parent.map(|parent| parent.trace),
         method = %request.method(),
         path = shown(request.uri().path()),
     )

@@ -13,6 +13,7 @@ mod archive;
 mod audit;
 mod backup;
 mod budget;
+mod completion;
 mod dataset;
 mod document;
 mod effect;
@@ -58,7 +59,8 @@ use uuid::Uuid;
 pub use approval::{Approval, Decided, NewApproval};
 pub use audit::{AuditFilter, Noted};
 pub use backup::Snapshot;
-pub use budget::{Amounts, Budget, Exceeded, NewBudget, Period, Price, Resource};
+pub use budget::{Amounts, Budget, Charge, Exceeded, NewBudget, Period, Price, Resource};
+pub use completion::NewCompletion;
 pub use dataset::{Dataset, NewVersion, Wanted};
 pub use document::Document;
 pub use effect::{EffectRecord, NewEffect};
@@ -232,7 +234,11 @@ impl Store {
         .execute(&mut owner)
         .await?;
         sqlx::raw_sql("set role tessera_owner").execute(&mut owner).await?;
-        sqlx::migrate!("../migrations").run(&mut owner).await?;
+        let mut steps = sqlx::migrate!("../migrations");
+        // A program of the version before starts beside a newer one and reads its schema, which only
+        // adds to the one it knows.
+        steps.set_ignore_missing(true);
+        steps.run(&mut owner).await?;
         owner.close().await?;
         Ok(())
     }

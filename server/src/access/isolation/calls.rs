@@ -22,6 +22,8 @@ const MAX_ANSWER: usize = 1 << 20;
 fn body_of(method: &str, path: &str) -> &'static str {
     match (method, path) {
         ("POST", "/v1/agents/{agent}/runs") => r#"{"request": "isolation"}"#,
+        ("POST", "/v1/chat/completions") => r#"{"model": "none", "messages": []}"#,
+        ("POST", "/v1/responses") => r#"{"model": "none", "input": "isolation"}"#,
         ("POST", "/v1/approvals/{approval}") => r#"{"approved": true}"#,
         ("POST", "/v1/runs/{run}/verdict") => r#"{"verdict": "accepted"}"#,
         ("PUT", "/v1/training/consent") => r#"{"source": "api", "level": "none"}"#,

@@ -57,6 +57,7 @@ impl Planner for Recorder {
             text: done.text,
             confidence: done.least_probability,
             prompt_tokens: done.usage.prompt_tokens,
+            cached_tokens: done.usage.cached_tokens,
             decoded_tokens: done.usage.decoded_tokens,
         })
     }

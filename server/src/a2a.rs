@@ -22,6 +22,7 @@ use crate::auth::Key;
 use crate::control::checked_name;
 use crate::error::Problem;
 use crate::input::{Body, checked, traceparent, wrong_method};
+use crate::packs::id_of;
 use crate::state::AppState;
 use crate::store::{Busy, RunId, Thread};
 use crate::view::RunView;
@@ -78,7 +79,7 @@ async fn own_card(state: &AppState, key: &Key, headers: &HeaderMap) -> Result<Va
         if tx.switched_off(&tenant.pack, Some(&tool.name)).await?.is_none() {
             skills
                 .push(json!({"id": tool.name, "name": tool.title, "description": tool.description,
-                               "tags": [tenant.pack]}));
+                               "tags": [id_of(&tenant.pack)]}));
         }
     }
     let mut card = frame(state, headers);

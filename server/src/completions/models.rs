@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::PLANNER;
 use crate::auth::Key;
 use crate::error::Problem;
+use crate::packs::id_of;
 use crate::state::AppState;
 
 async fn all(state: &AppState, key: &Key) -> Result<Vec<Value>, Problem> {
@@ -19,7 +20,7 @@ async fn all(state: &AppState, key: &Key) -> Result<Vec<Value>, Problem> {
                "description": what, "planner": version})
     };
     Ok(vec![
-        model(&tenant.pack, "The agent of the joint venture; a message becomes a run"),
+        model(id_of(&tenant.pack), "The agent of the joint venture; a message becomes a run"),
         model(PLANNER, "Chooses among the functions of the caller and fills their arguments"),
     ])
 }

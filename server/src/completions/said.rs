@@ -20,6 +20,7 @@ use crate::approvals::Decider;
 use crate::auth::Key;
 use crate::error::Problem;
 use crate::input::{idempotency_key, traceparent};
+use crate::packs::id_of;
 use crate::state::AppState;
 use crate::store::{Amounts, NewCompletion, RunId, Store, TenantId};
 
@@ -109,7 +110,7 @@ pub(super) async fn say(
         return Err(Problem::new(StatusCode::CONFLICT, code, "Switched off", switch.reason()));
     }
     drop(tx);
-    if ask.model == tenant.pack {
+    if ask.model == id_of(&tenant.pack) {
         by_agent(state, key, ask, &tenant.pack, asked).await
     } else if ask.model == PLANNER {
         by_planner(state, key, ask, (&tenant.pack, &tenant.timezone)).await
@@ -126,7 +127,7 @@ pub(super) async fn say(
 pub(super) async fn may_ask(state: &AppState, key: &Key, model: &str) -> Result<(), Problem> {
     key.permits("runs:write")?;
     let tenant = state.store.begin(key.0.tenant_id).await?.tenant().await?;
-    if model == PLANNER || model == tenant.pack {
+    if model == PLANNER || model == id_of(&tenant.pack) {
         return Ok(());
     }
     Err(Problem::not_found("model; `GET /v1/models` lists them"))

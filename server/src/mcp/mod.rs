@@ -35,6 +35,7 @@ use crate::access::{Origin, SCOPES};
 use crate::auth::Key;
 use crate::error::Problem;
 use crate::http::MAX_BODY;
+use crate::packs::id_of;
 use crate::state::AppState;
 
 /// Where RFC 9728 has the metadata of `/mcp`.
@@ -138,7 +139,7 @@ impl Server {
         let mut tx = self.0.store.begin(key.0.tenant_id).await?;
         let tenant = tx.tenant().await?;
         let agent = self.0.agents.get(&tenant.pack).ok_or_else(Problem::internal)?;
-        let mut tools = call::own_tools(&tenant.pack);
+        let mut tools = call::own_tools(id_of(&tenant.pack));
         for spec in &agent.pack().tools {
             if tx.switched_off(&tenant.pack, Some(&spec.name)).await?.is_some() {
                 continue;

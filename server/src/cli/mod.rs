@@ -8,6 +8,7 @@ mod admin;
 mod ask;
 mod audit;
 mod backup;
+mod bench;
 mod config;
 mod consent;
 mod control;
@@ -128,6 +129,9 @@ enum Command {
     /// Add, test and replay endpoints of webhooks.
     #[command(subcommand)]
     Webhook(webhook::WebhookCommand),
+    /// Time this installation, beside a peer.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Test this installation.
     #[command(subcommand)]
     Doctor(doctor::DoctorCommand),
@@ -267,6 +271,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             Command::Audit(command) => audit::audit(&cli.config, command).await,
             Command::Secrets(command) => secrets::secrets(&cli.config, command).await,
             Command::Webhook(command) => webhook::webhook(&cli.config, command).await,
+            Command::Bench(command) => bench::bench(&cli.config, command).await,
             Command::Doctor(command) => doctor::doctor(&cli.config, command).await,
             Command::Login { tenant } => admin::login(&cli.config, &tenant).await,
         }

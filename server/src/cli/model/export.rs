@@ -42,6 +42,8 @@ enum Width {
     F16,
     /// Single precision.
     F32,
+    /// Eight bits with a scale for each 32 (`Q8_0`).
+    Q8,
 }
 
 /// Writes the planner of `folder`, or the shipped one.
@@ -53,6 +55,7 @@ pub(in crate::cli) fn export(
     let numbers = match command.numbers {
         Width::F16 => Numbers::F16,
         Width::F32 => Numbers::F32,
+        Width::Q8 => Numbers::Q8,
     };
     let written = match command.format {
         Form::Safetensors => safetensors(&files, &command.out),

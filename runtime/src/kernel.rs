@@ -7,16 +7,18 @@
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod arena;
+mod half;
 #[cfg(target_arch = "x86_64")]
 mod half_x86;
 mod int8;
+mod matrix;
 pub(crate) mod team;
 mod tiles;
 
+pub(crate) use half::{accumulate_halves, half_dots};
+pub(crate) use matrix::Matrix;
 pub use tiles::Packing;
 pub(crate) use tiles::{BLOCK, Stored, Tiles, numbers, round_block};
-
-use std::cell::RefCell;
 
 use gemm::Parallelism;
 use pulp::{Arch, Simd, WithSimd};
@@ -24,125 +26,11 @@ use pulp::{Arch, Simd, WithSimd};
 /// Up to this many rows the row-dot kernel beats blocking and packing.
 const FEW_ROWS: usize = 6;
 
-/// From this many rows on, tiles of weights are widened to bfloat16 for the matrix unit, where there is one.
-const MANY_ROWS: usize = 24;
-
 /// Multiply-adds below which waking a second thread costs more than it saves.
 const PARALLEL_WORK: usize = 1 << 20;
 
 /// Weight rows computed together: eight accumulators hide the latency of the multiply-add.
 const ROW_BLOCK: usize = 8;
-
-/// Weights of a projection, `[m, k]` row-major.
-///
-/// Few rows are bound by reading the weights, so a checkpoint stored in f16 keeps its halves for
-/// them: the numbers are the same and half the bytes are read. Many rows use the widened copy.
-#[derive(Debug, Default)]
-pub(crate) struct Matrix {
-    /// All weights.
-    pub(crate) full: Vec<f32>,
-    /// The same as bits of f16; empty if the checkpoint holds another format.
-    pub(crate) half: Vec<u16>,
-    /// The weights of a file of four or eight bits; the others are empty then.
-    pub(crate) tiles: Option<Tiles>,
-}
-
-thread_local! {
-    /// Rows rounded for tiles, kept so that a step allocates nothing.
-    static ROUNDED: RefCell<int8::Rounded> = RefCell::default();
-}
-
-impl Matrix {
-    /// Computes `y = x · selfᵀ`.
-    ///
-    /// # Shapes
-    /// `x: [n, k]`, `y: [n, m]`.
-    pub(crate) fn apply(
-        &self,
-        x: Rows<'_>,
-        m: usize,
-        k: usize,
-        mut y: RowsMut<'_>,
-        parallel: bool,
-    ) {
-        if let Some(tiles) = &self.tiles {
-            assert!((tiles.m, tiles.k) == (m, k));
-            return apply_tiles(tiles, x, &mut y, parallel);
-        }
-        if x.rows > FEW_ROWS || self.half.is_empty() {
-            matmul(x, &self.full, m, k, y, parallel);
-            return;
-        }
-        assert!(self.half.len() == m * k && fits(x.data.len(), x.rows, x.stride, k));
-        assert!(fits(y.data.len(), x.rows, y.stride, m));
-        if parallel && x.rows == 1 && m * k >= PARALLEL_WORK {
-            let middle = m / 2;
-            let (left, right) = y.data[..m].split_at_mut(middle);
-            let (w_left, w_right) = self.half.split_at(middle * k);
-            rayon::join(
-                || Arch::new().dispatch(HalfDots { x, w: w_left, k, y: left, stride: middle }),
-                || {
-                    Arch::new().dispatch(HalfDots {
-                        x,
-                        w: w_right,
-                        k,
-                        y: right,
-                        stride: m - middle,
-                    });
-                },
-            );
-        } else {
-            Arch::new().dispatch(HalfDots { x, w: &self.half, k, y: y.data, stride: y.stride });
-        }
-    }
-
-    /// Returns the product of one row of the matrix, `k` wide, with `x`.
-    pub(crate) fn row_dot(&self, row: usize, k: usize, x: &[f32]) -> f32 {
-        if let Some(tiles) = &self.tiles {
-            return ROUNDED.with_borrow_mut(|rounded| {
-                rounded.fill(Rows { data: x, rows: 1, stride: k }, k);
-                int8::row_dot(tiles, row, rounded)
-            });
-        }
-        if self.half.is_empty() {
-            return dot(x, &self.full[row * k..][..k]);
-        }
-        let mut out = [0.0];
-        let (x, w) = (Rows { data: x, rows: 1, stride: k }, &self.half[row * k..][..k]);
-        Arch::new().dispatch(HalfDots { x, w, k, y: &mut out, stride: 1 });
-        out[0]
-    }
-
-    /// Appends row `row`, `k` wide, to `out`.
-    pub(crate) fn copy_row(&self, row: usize, k: usize, out: &mut Vec<f32>) {
-        match &self.tiles {
-            Some(tiles) => {
-                let start = out.len();
-                out.resize(start + k, 0.0);
-                tiles.row(row, &mut out[start..]);
-            }
-            None => out.extend_from_slice(&self.full[row * k..][..k]),
-        }
-    }
-
-    /// Whether the weights are of four or eight bits.
-    pub(crate) fn is_tiled(&self) -> bool {
-        self.tiles.is_some()
-    }
-}
-
-fn apply_tiles(tiles: &Tiles, x: Rows<'_>, y: &mut RowsMut<'_>, parallel: bool) {
-    #[cfg(target_arch = "x86_64")]
-    if x.rows >= MANY_ROWS && amx::available() {
-        return amx::product_tiles(tiles, x, y, parallel);
-    }
-    // Taken and given back rather than borrowed: while a thread waits for others it may run another
-    // product, which would borrow a second time.
-    let mut rounded = ROUNDED.take();
-    rounded.fill(x, tiles.k);
-    int8::product(tiles, &rounded, y, parallel);
-    ROUNDED.set(rounded);
-}
 
 /// A matrix in a slice by the distances of its entries: `[i, j]` is at `i * rows + j * columns`.
 #[derive(Clone, Copy)]
@@ -254,33 +142,6 @@ pub(crate) fn accumulate(p: Rows<'_>, v: &[f32], len: usize, width: usize, y: &m
     } else {
         Arch::new().dispatch(WeightedSum { p, v: &v[..len * width], width, y });
     }
-}
-
-/// Computes `y = x · wᵀ` for weights given as bits of f16.
-///
-/// # Shapes
-/// `x: [n, k]`, `w: [m, k]` contiguous, `y: [n, m]`.
-pub(crate) fn half_dots(x: Rows<'_>, w: &[u16], k: usize, mut y: RowsMut<'_>) {
-    assert!(fits(x.data.len(), x.rows, x.stride, k));
-    assert!(fits(y.data.len(), x.rows, y.stride, w.len() / k));
-    #[cfg(target_arch = "x86_64")]
-    if half_x86::fits_width(k) {
-        return half_x86::dots(x, w, k, &mut y);
-    }
-    Arch::new().dispatch(HalfDots { x, w, k, y: y.data, stride: y.stride });
-}
-
-/// Computes `y += p · v` for values given as bits of f16.
-///
-/// # Shapes
-/// `p: [n, len]`, `v: [len, width]` contiguous, `y: [n, width]` contiguous.
-pub(crate) fn accumulate_halves(p: Rows<'_>, v: &[u16], width: usize, y: &mut [f32]) {
-    assert!(y.len() >= p.rows * width && fits(p.data.len(), p.rows, p.stride, v.len() / width));
-    #[cfg(target_arch = "x86_64")]
-    if half_x86::fits_width(width) {
-        return half_x86::mix(p, v, width, y);
-    }
-    Arch::new().dispatch(WeightedHalves { p, v, width, y });
 }
 
 /// Returns the product of two equally long vectors.
@@ -450,57 +311,6 @@ fn product(
     }
 }
 
-/// Dot products of each row of `w`, given as bits of f16, with each row of `x`.
-struct HalfDots<'a> {
-    x: Rows<'a>,
-    w: &'a [u16],
-    k: usize,
-    y: &'a mut [f32],
-    stride: usize,
-}
-
-impl WithSimd for HalfDots<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let Self { x, w, k, y, stride } = self;
-        for (at, row) in w.chunks_exact(k).enumerate() {
-            for n in 0..x.rows {
-                y[n * stride + at] = half_dot(&x.data[n * x.stride..][..k], row);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn half_dot(x: &[f32], w: &[u16]) -> f32 {
-    let mut sums = [0.0_f32; 32];
-    let (x_blocks, x_rest) = x.as_chunks::<32>();
-    let (w_blocks, w_rest) = w.as_chunks::<32>();
-    for (x, w) in x_blocks.iter().zip(w_blocks) {
-        for i in 0..32 {
-            sums[i] += widen(w[i]) * x[i];
-        }
-    }
-    let mut lanes = [0.0_f32; 8];
-    for (i, sum) in sums.iter().enumerate() {
-        lanes[i % 8] += sum;
-    }
-    let rest: f32 = x_rest.iter().zip(w_rest).map(|(x, w)| x * widen(*w)).sum();
-    lanes.iter().sum::<f32>() + rest
-}
-
-/// Widens a finite f16 exactly, in integer steps that the compiler turns into vector code.
-#[inline(always)]
-fn widen(bits: u16) -> f32 {
-    // Difference of the exponent biases, 127 - 15; it also makes subnormal halves normal.
-    const REBIAS: f32 = f32::from_bits((127 + 112) << 23);
-    // Sign extension puts the sign at the top; the mask clears its copies above the exponent.
-    let wide = (i32::from(bits.cast_signed()) << 13).cast_unsigned() & 0x8fff_e000;
-    f32::from_bits(wide) * REBIAS
-}
-
 /// Dot products of each row of `w` with each row of `x`.
 struct RowDots<'a> {
     x: Rows<'a>,
@@ -618,51 +428,11 @@ impl WithSimd for WeightedSum<'_> {
     }
 }
 
-/// Sum of the rows of `v`, given as bits of f16, weighted by each row of `p`.
-struct WeightedHalves<'a> {
-    p: Rows<'a>,
-    v: &'a [u16],
-    width: usize,
-    y: &'a mut [f32],
-}
-
-impl WithSimd for WeightedHalves<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        const PART: usize = 64;
-        let Self { p, v, width, y } = self;
-        for n in 0..p.rows {
-            let weights = &p.data[n * p.stride..];
-            let y = &mut y[n * width..][..width];
-            let (parts, rest) = y.as_chunks_mut::<PART>();
-            // Sums of a part stay in registers while its columns are run down.
-            for (part, sums) in parts.iter_mut().enumerate() {
-                let mut own = *sums;
-                for (row, weight) in v.chunks_exact(width).zip(weights) {
-                    let row = &row[part * PART..][..PART];
-                    for i in 0..PART {
-                        own[i] += weight * widen(row[i]);
-                    }
-                }
-                *sums = own;
-            }
-            let start = parts.len() * PART;
-            for (row, weight) in v.chunks_exact(width).zip(weights) {
-                for (y, v) in rest.iter_mut().zip(&row[start..]) {
-                    *y += weight * widen(*v);
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn noise(len: usize, seed: u32) -> Vec<f32> {
+    pub(super) fn noise(len: usize, seed: u32) -> Vec<f32> {
         let mut state = seed;
         (0..len)
             .map(|_| {
@@ -699,60 +469,6 @@ mod tests {
                     let want: f32 = 0.5 + (0..m).map(|j| y[i * m + j] * w[j * k + c]).sum::<f32>();
                     assert!((back[i * k + c] - want).abs() < 1e-3 * (m as f32), "{n} {m} {k}");
                 }
-            }
-        }
-    }
-
-    #[test]
-    fn every_finite_half_widens_exactly() {
-        for bits in 0..=u16::MAX {
-            let want = half::f16::from_bits(bits);
-            if want.is_finite() {
-                assert_eq!(widen(bits).to_bits(), want.to_f32().to_bits(), "{bits:04x}");
-            }
-        }
-    }
-
-    #[test]
-    fn halves_give_the_products_of_their_widened_copy() {
-        for (n, m, k) in [(1, 9, 70), (3, 24, 64), (1, 2050, 520), (8, 4, 33)] {
-            let half: Vec<u16> =
-                noise(m * k, 3).iter().map(|v| half::f16::from_f32(*v).to_bits()).collect();
-            let full: Vec<f32> = half.iter().map(|h| widen(*h)).collect();
-            let x = noise(n * k, 4);
-            let (mut a, mut b) = (vec![0.0; n * m], vec![0.0; n * m]);
-            let rows = Rows { data: &x, rows: n, stride: k };
-            matmul(rows, &full, m, k, RowsMut { data: &mut a, stride: m }, true);
-            Matrix { full, half, tiles: None }.apply(
-                rows,
-                m,
-                k,
-                RowsMut { data: &mut b, stride: m },
-                true,
-            );
-            let worst = a.iter().zip(&b).fold(0.0, |w, (a, b)| f32::max(w, (a - b).abs()));
-            assert!(worst < 1e-4, "{n} {m} {k}: {worst}");
-        }
-    }
-
-    #[test]
-    fn halves_are_weighed_as_their_widened_copy() {
-        // Widths that have instructions of their own, and one that has not.
-        for (n, len, width) in [(1, 5, 64), (2, 33, 128), (3, 7, 40), (1, 9, 32), (1, 3, 96)] {
-            let half: Vec<u16> =
-                noise(len * width, 3).iter().map(|v| half::f16::from_f32(*v).to_bits()).collect();
-            let full: Vec<f32> = half.iter().map(|h| widen(*h)).collect();
-            let (x, p) = (noise(n * width, 4), noise(n * len, 5));
-            let (mut a, mut b) = (vec![0.0; n * len], vec![0.0; n * len]);
-            let rows = Rows { data: &x, rows: n, stride: width };
-            matmul(rows, &full, len, width, RowsMut { data: &mut a, stride: len }, false);
-            half_dots(rows, &half, width, RowsMut { data: &mut b, stride: len });
-            let (mut c, mut d) = (vec![0.25; n * width], vec![0.25; n * width]);
-            let weights = Rows { data: &p, rows: n, stride: len };
-            accumulate(weights, &full, len, width, &mut c);
-            accumulate_halves(weights, &half, width, &mut d);
-            for (a, b) in a.iter().zip(&b).chain(c.iter().zip(&d)) {
-                assert!((a - b).abs() < 1e-4, "{n} {len} {width}: {a} {b}");
             }
         }
     }

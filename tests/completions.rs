@@ -113,9 +113,9 @@ async fn an_agent_answers_by_a_run(client: &Client) {
     assert!(answer.contains("1,199.10"), "{answer}");
     let id = said["tessera"]["run"].as_str().or(said["tessera"]["id"].as_str()).unwrap();
     assert_eq!(client.get(&format!("/v1/runs/{id}")).await.1["status"], "done");
-    let act = "Refund 20 EUR of the payment txn-1001, the parcel was lost";
+    let act = "Open a reconciliation break case on INV-1005: it was paid 50 EUR too little";
     let (_, waits) = client.post("/v1/chat/completions", chat("finance", act, &json!({}))).await;
-    let status = waits["tessera"]["status"].as_str().unwrap();
+    let status = waits["tessera"]["status"].as_str().unwrap_or_default();
     assert!(matches!(status, "waiting_approval" | "waiting_input" | "refused"), "{waits:#}");
 }
 

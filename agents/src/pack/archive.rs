@@ -258,7 +258,7 @@ fn contents(archive: &[u8]) -> Result<(Vec<u8>, PackFiles), ArchiveError> {
     };
     let listed: BTreeSet<&str> = list.files.iter().map(|entry| entry.path.as_str()).collect();
     let names: Result<Vec<String>, _> =
-        zip.file_names().map(|name| name.map(|name| name.into_owned())).collect();
+        zip.file_names().map(|name| name.map(std::borrow::Cow::into_owned)).collect();
     for name in names.map_err(failed)?.iter().filter(|name| *name != LIST && *name != SIGNATURE) {
         if !listed.contains(name.as_str()) {
             return Err(refuse(name, "the list of files does not name it"));
@@ -285,7 +285,7 @@ fn contents(archive: &[u8]) -> Result<(Vec<u8>, PackFiles), ArchiveError> {
         if bytes.len() != entry.size || hex::encode(Sha256::digest(&bytes)) != entry.sha256 {
             return Err(ArchiveError::Changed(entry.path.escape_debug().to_string()));
         }
-        files.insert(entry.path.clone(), bytes).map_err(|why| refuse(&entry.path, &why))?;
+        files.insert(&entry.path, bytes).map_err(|why| refuse(&entry.path, &why))?;
     }
     let manifest = files.get("pack.toml").map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     let manifest: Manifest = toml::from_str(&manifest.unwrap_or_default())

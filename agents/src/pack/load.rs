@@ -106,7 +106,7 @@ impl PackFiles {
                         return Err(refuse(format!("a file has at most {MAX_FILE_BYTES} bytes")));
                     }
                     let bytes = std::fs::read(&path).map_err(|e| fail(&path, e))?;
-                    files.insert(inside.clone(), bytes).map_err(refuse)?;
+                    files.insert(&inside, bytes).map_err(refuse)?;
                 } else {
                     return Err(refuse("a pack holds files and folders, no links".to_owned()));
                 }
@@ -119,7 +119,7 @@ impl PackFiles {
     ///
     /// # Errors
     /// What a pack may have at most, or why this is no path inside one, as a sentence.
-    pub fn insert(&mut self, path: String, bytes: Vec<u8>) -> Result<(), String> {
+    pub fn insert(&mut self, path: &str, bytes: Vec<u8>) -> Result<(), String> {
         let plain = |step: &str| !step.is_empty() && step != "." && step != "..";
         if path.len() > 256
             || !path.split('/').all(plain)
@@ -139,7 +139,7 @@ impl PackFiles {
                 "the files of a pack have at most {MAX_PACK_BYTES} bytes together"
             ));
         }
-        match self.0.insert(path.clone(), Arc::from(bytes)) {
+        match self.0.insert(path.to_owned(), Arc::from(bytes)) {
             None => Ok(()),
             Some(_) => Err(format!("`{path}` stands twice")),
         }

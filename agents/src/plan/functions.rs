@@ -164,7 +164,7 @@ fn fill_nulls(value: &mut Value, schema: &Value, root: &Value) {
     let (schema, _) = without_null(schema, root);
     match value {
         Value::Array(items) => {
-            items.iter_mut().for_each(|item| fill_nulls(item, &schema["items"], root))
+            items.iter_mut().for_each(|item| fill_nulls(item, &schema["items"], root));
         }
         Value::Object(members) => {
             let Some(properties) = schema["properties"].as_object() else { return };

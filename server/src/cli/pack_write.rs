@@ -185,7 +185,7 @@ pub(super) fn check_pack(command: &CheckCommand) -> Result<(), CliError> {
 
 /// Shows a mistake in the lines that it is about.
 pub(super) fn shown_in_source(mistake: &Mistake, files: &PackFiles, prefix: &str) -> String {
-    let bytes = files.get(&mistake.file).map(|bytes| bytes.as_ref()).unwrap_or_default();
+    let bytes = files.get(&mistake.file).map(AsRef::as_ref).unwrap_or_default();
     let text = String::from_utf8_lossy(bytes);
     let level = match mistake.severity {
         Severity::Error => Level::ERROR,

@@ -120,6 +120,7 @@ impl Described {
 }
 
 /// What the text must look like.
+#[expect(clippy::large_enum_variant, reason = "one lives as long as one request")]
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Format {

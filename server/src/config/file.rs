@@ -28,6 +28,8 @@ pub struct File {
     pub public_url: Option<String>,
     /// Number of proxies before the server.
     pub proxies: Option<usize>,
+    /// Calls that a key may make in a minute; 0 for as many as it likes.
+    pub rate_limit: Option<u32>,
     /// Folder of a planner to use instead of the shipped one.
     pub planner: Option<PathBuf>,
     /// Folder of a larger planner, which plans what the planner in use is not sure of.

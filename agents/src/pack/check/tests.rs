@@ -212,7 +212,7 @@ proptest! {
                 let end = (at + bytes.len()).min(content.len());
                 content.splice(at..end, bytes.clone());
             }
-            again.insert(path, content).unwrap();
+            again.insert(&path, content).unwrap();
         }
         drop(check(&again));
     }

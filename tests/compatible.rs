@@ -106,7 +106,7 @@ impl Compared<'_> {
                 match now["content"].get(kind) {
                     None => self.note(&at, &format!("is no {kind} any more")),
                     Some(now) => {
-                        self.schema(&at, &content["schema"], &now["schema"], Side::Read, 0)
+                        self.schema(&at, &content["schema"], &now["schema"], Side::Read, 0);
                     }
                 }
             }

@@ -36,10 +36,13 @@ const RECEIVERS: usize = 10;
 const STEADY: u64 = 20;
 const SECONDS: u64 = 20;
 
+/// First arrival and number of arrivals by receiver and identifier.
+type Arrivals = HashMap<(usize, String), (Instant, usize)>;
+
 /// What came: first arrival and number of arrivals by receiver and identifier.
 #[derive(Clone, Default)]
 struct Came {
-    all: Arc<Mutex<HashMap<(usize, String), (Instant, usize)>>>,
+    all: Arc<Mutex<Arrivals>>,
     through: Arc<AtomicUsize>,
 }
 
@@ -188,7 +191,7 @@ async fn main() {
         clock.advance(Duration::from_secs(7));
     }
     let took = begun.elapsed().as_secs_f64();
-    let all = came.all.lock().unwrap();
+    let all = came.all.lock().unwrap().clone();
     // Each event reached each receiver, the failing one twice or more under one identifier.
     let lost = sent - all.len();
     let twice = all.iter().filter(|((receiver, _), _)| *receiver == 0);
@@ -201,7 +204,6 @@ async fn main() {
         "written_in_s": wrote.round(), "deliveries_per_s": (events as f64 * RECEIVERS as f64 / took).round(),
     });
     println!("{figures:#}");
-    drop(all);
     stop.send(true).unwrap();
     worker.await.unwrap();
     store.close().await;

@@ -74,7 +74,7 @@ fn a_signature_holds_for_its_contents_and_key_alone() {
 
     // The signature of another pack does not fit this one.
     let mut other = files();
-    other.insert("knowledge/more.md".to_owned(), b"more".to_vec()).unwrap();
+    other.insert("knowledge/more.md", b"more".to_vec()).unwrap();
     let other = sign(&build(&other).unwrap(), &key(1)).unwrap();
     let mut zip = ZipArchive::new(Cursor::new(other.as_slice())).unwrap();
     let at = zip.index_for_name(SIGNATURE).unwrap();

@@ -116,7 +116,7 @@ fn the_gate_lets_the_better_of_two_folders_pass_and_says_what_keeps_the_other_ba
     assert_eq!(kept.status.code(), Some(1), "{kept:?}");
     let (said, why) =
         (String::from_utf8_lossy(&kept.stdout), String::from_utf8_lossy(&kept.stderr));
-    assert!(said.contains("It stays a candidate.") && said.contains("- loan-1 (en)"), "{said}");
+    assert!(said.contains("It stays a candidate.") && said.contains("- joke-1 (en)"), "{said}");
     assert!(why.contains("stays a candidate. Not better: right where the other is wrong"), "{why}");
 
     let slow = gate(ships, novice, &["--gate-plan-ms", "0.001"]);
@@ -256,7 +256,9 @@ async fn a_better_planner_takes_over_between_two_runs_and_is_taken_back_and_ever
     stop.send(true).unwrap();
     for runs in asking {
         for run in runs.await.unwrap() {
-            assert_ne!(run["status"], "failed", "{run:#}");
+            // The candidate is barely trained: it may ask for recalls that no dataset has.
+            let failed = run["status"] == "failed" && run["error"]["code"] != "no_data";
+            assert!(!failed, "{run:#}");
             assert!([own.as_str(), version.as_str()].contains(&planner_of(&run)), "{run:#}");
         }
     }

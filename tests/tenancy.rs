@@ -85,7 +85,7 @@ async fn seed_pack(tx: &mut TenantTx) {
     let at = jiff::Timestamp::UNIX_EPOCH;
     let release = PackRelease {
         digest: "ab".repeat(32),
-        pack: "desk".to_owned(),
+        pack: "seeded".to_owned(),
         version: "1.0.0".to_owned(),
         signer: None,
         permissions: serde_json::json!({}),
@@ -98,7 +98,7 @@ async fn seed_pack(tx: &mut TenantTx) {
     tx.set_pack("energy").await.unwrap();
     let row = uuid::Uuid::from_u128(7);
     let setting = PackSetting { setting: "token".to_owned(), row, sealed: vec![1, 2, 3] };
-    tx.put_pack_setting("desk", &setting, "seed").await.unwrap();
+    tx.put_pack_setting("seeded", &setting, "seed").await.unwrap();
 }
 
 async fn seed_completion(tx: &mut TenantTx) {

@@ -17,6 +17,7 @@ use std::arch::x86_64::*;
 use std::cell::RefCell;
 use std::sync::OnceLock;
 
+use super::int8::x86::{halves_512, scales_512};
 use super::tiles::{LINES, Scales, Tiles};
 use super::{Rows, RowsMut, View, fits, int8};
 
@@ -192,7 +193,7 @@ unsafe fn widen(w: &Tiles, tile: usize, lines: &mut [Line]) {
         match &w.scales {
             Scales::Eight(scales) => {
                 // SAFETY: 16 halves.
-                let scale = unsafe { halves(scales[at].as_ptr()) };
+                let scale = unsafe { halves_512(scales[at].as_ptr()) };
                 for (i, to) in to.chunks_exact_mut(2).enumerate() {
                     let line = load(at * LINES + i);
                     let number = |left: __m512i| {
@@ -211,15 +212,7 @@ unsafe fn widen(w: &Tiles, tile: usize, lines: &mut [Line]) {
             Scales::Four { fine, coarse } => {
                 let (fine, coarse) = (&fine[at], &coarse[at / 8]);
                 // SAFETY: 16 bytes and 16 halves from each place.
-                let (scale, minimum) = unsafe {
-                    let wide = |from: usize| {
-                        let bytes = _mm_loadu_si128(fine.as_ptr().add(from).cast());
-                        _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
-                    };
-                    let d = halves(coarse.as_ptr());
-                    let dmin = halves(coarse.as_ptr().add(SIDE));
-                    (_mm512_mul_ps(d, wide(0)), _mm512_mul_ps(dmin, wide(SIDE)))
-                };
+                let (scale, minimum) = unsafe { scales_512(fine, coarse) };
                 let low = _mm512_set1_epi32(15);
                 let number = |bits: __m512i| {
                     let whole = _mm512_cvtepi32_ps(_mm512_and_si512(bits, low));
@@ -247,14 +240,6 @@ unsafe fn widen(w: &Tiles, tile: usize, lines: &mut [Line]) {
             }
         }
     }
-}
-
-/// Sixteen halves as numbers.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn halves(at: *const u16) -> __m512 {
-    // SAFETY: the caller's pointer reaches 16 halves.
-    unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())) }
 }
 
 /// Stores four numbers of each of 16 rows as two lines of pairs.

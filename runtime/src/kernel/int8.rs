@@ -16,7 +16,7 @@ use super::{Rows, RowsMut, fits, larger, reduce, team};
 
 #[cfg(target_arch = "x86_64")]
 #[path = "int8_x86.rs"]
-mod x86;
+pub(super) mod x86;
 
 /// Bytes of weights below which waking a second thread costs more than it saves.
 const PARALLEL_BYTES: usize = 96 << 10;

@@ -220,7 +220,7 @@ unsafe fn four_512<const R: usize>(
 /// Sixteen halves as numbers.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn halves_512(at: *const u16) -> __m512 {
+pub(in crate::kernel) unsafe fn halves_512(at: *const u16) -> __m512 {
     // SAFETY: the caller's pointer reaches 16 halves.
     unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())) }
 }
@@ -228,7 +228,10 @@ unsafe fn halves_512(at: *const u16) -> __m512 {
 /// Scale and minimum of a block of four bits, of 16 rows each.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn scales_512(fine: &[u8; 2 * SIDE], coarse: &[u16; 2 * SIDE]) -> (__m512, __m512) {
+pub(in crate::kernel) unsafe fn scales_512(
+    fine: &[u8; 2 * SIDE],
+    coarse: &[u16; 2 * SIDE],
+) -> (__m512, __m512) {
     let wide = |half: &[u8]| {
         // SAFETY: 16 bytes.
         _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(half.as_ptr().cast()) }))
